@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands of droidspeak-bench: one file each, named after the command.
+#pragma once
+
+#include <functional>
+
+#include "common/base/config.h"
+
+namespace droidspeak::bench {
+
+// Adds a subcommand to `app` and returns what runs it: it prints its result and returns the exit code. Called after
+// Parse(), if that subcommand was given.
+struct Command {
+  CLI::App* app;
+  std::function<int()> run;
+};
+
+Command AddCacheCommand(CLI::App& app);        // cache_command.cc
+Command AddMachineCommand(CLI::App& app);      // machine_command.cc
+Command AddRawCommand(CLI::App& app);          // raw_command.cc
+Command AddRawServerCommand(CLI::App& app);    // raw_command.cc
+Command AddPrefillCommand(CLI::App& app);      // prefill_command.cc; with the engine only
+Command AddRandomModelCommand(CLI::App& app);  // random_model.cc; with the engine only
+
+}  // namespace droidspeak::bench

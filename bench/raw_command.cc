@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// `droidspeak-bench raw`: what a transport moves by itself, beside the machine's own bounds.
+#include <algorithm>
+#include <cstring>
+#include <iostream>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "bench/command.h"
+#include "bench/raw_load.h"
+#include "bench/raw_messages.h"
+#include "bench/report.h"
+#include "bench/ucx_perftest.h"
+#include "common/base/bytes.h"
+#include "common/base/status.h"
+
+namespace droidspeak::bench {
+namespace {
+
+struct RawOptions {
+  std::string transport = "local";
+  std::string address;  // of the server process
+  RawShape shape;
+  int repeats = 5;
+  bool json = false;
+};
+
+// Copies everything from one arena to another, extent by extent.
+RawTimes Copy(const HostArena& from, HostArena& to, const RawShape& shape) {
+  const absl::Time start = absl::Now();
+  const double cpu = OwnCpuSeconds();
+  for (uint64_t offset = 0; offset < shape.total_bytes(); offset += shape.extent_bytes) {
+    std::memcpy(to.base() + offset, from.base() + offset, shape.extent_bytes);
+  }
+  return {.seconds = absl::ToDoubleSeconds(absl::Now() - start), .cpu_seconds = OwnCpuSeconds() - cpu};
+}
+
+struct Samples {
+  std::vector<double> push, pull, push_cpu, pull_cpu, first_layer_ms, copy, copy_cpu, am, tag;
+};
+
+absl::Status Measure(const RawOptions& options, Samples& samples) {
+  const RawShape& shape = options.shape;
+  const double gigabytes = static_cast<double>(shape.total_bytes()) / 1e9;
+  ASSIGN_OR_RETURN(const auto load, RawLoad::Create(options.transport, shape));
+  ASSIGN_OR_RETURN(const auto source, HostArena::Create("raw-copy", shape.total_bytes()));
+  for (int i = -1; i < options.repeats; ++i) {  // the first round warms up
+    ASSIGN_OR_RETURN(const RawTimes push, load->Run(RawDirection::kPush));
+    ASSIGN_OR_RETURN(const RawTimes pull, load->Run(RawDirection::kPull));
+    const RawTimes copy = Copy(*source, load->arena(), shape);
+    double am = 0;
+    double tag = 0;
+    if (options.transport == "ucx") {
+      ASSIGN_OR_RETURN(am, UcxPerftest("ucp_am_bw", shape.extent_bytes, shape.total_bytes()));
+      ASSIGN_OR_RETURN(tag, UcxPerftest("tag_bw", shape.extent_bytes, shape.total_bytes()));
+    }
+    if (i < 0) continue;
+    samples.push.push_back(gigabytes / push.seconds);
+    samples.pull.push_back(gigabytes / pull.seconds);
+    samples.push_cpu.push_back(push.cpu_seconds / gigabytes);
+    samples.pull_cpu.push_back(pull.cpu_seconds / gigabytes);
+    samples.first_layer_ms.push_back(1e3 * push.first_layer_seconds);
+    samples.copy.push_back(gigabytes / copy.seconds);
+    samples.copy_cpu.push_back(copy.cpu_seconds / gigabytes);
+    samples.am.push_back(am / 1e9);
+    samples.tag.push_back(tag / 1e9);
+  }
+  return absl::OkStatus();
+}
+
+void Compare(Report& report, const std::string& ratio, double value, const std::vector<double>& baseline,
+             double target) {
+  const double spread = (Quantile(baseline, 0.75) - Quantile(baseline, 0.25)) / Median(baseline);
+  report.Ratio(ratio, value / Median(baseline));
+  report.Target(ratio, target);
+  report.Setting("baseline_interquartile_share", spread);
+  if (spread > 0.1) std::cerr << "The baseline varies by more than 10 %: this run is not valid.\n";
+}
+
+int RunRaw(const RawOptions& options) {
+  Samples samples;
+  if (const absl::Status measured = Measure(options, samples); !measured.ok()) {
+    std::cerr << "raw: " << measured << "\n";
+    return kExitFailed;
+  }
+  Report report("raw");
+  report.Setting("transport", options.transport);
+  report.Setting("extent_bytes", options.shape.extent_bytes);
+  report.Setting("blocks", options.shape.blocks);
+  report.Setting("layers", options.shape.layers);
+  report.Setting("repeats", options.repeats);
+  report.Result("push", "GB/s", samples.push);
+  report.Result("pull", "GB/s", samples.pull);
+  report.Result("push CPU, both ends", "s/GB", samples.push_cpu);
+  report.Result("pull CPU, both ends", "s/GB", samples.pull_cpu);
+  report.Result("push, first layer", "ms", samples.first_layer_ms);
+  report.Result("memcpy, cold", "GB/s", samples.copy);
+  report.Result("memcpy CPU", "s/GB", samples.copy_cpu);
+  if (options.transport == "ucx") {
+    if (const auto transport = FindTransport("ucx"); transport.ok()) report.Version("ucx", (*transport)->version());
+    report.Result("ucx_perftest ucp_am_bw", "GB/s", samples.am);
+    report.Result("ucx_perftest tag_bw", "GB/s", samples.tag);
+    const auto& best = Median(samples.am) > Median(samples.tag) ? samples.am : samples.tag;
+    Compare(report, "push/ucx_perftest", Median(samples.push), best, 0.8);
+    Compare(report, "pull/ucx_perftest", Median(samples.pull), best, 0.8);
+  } else {
+    Compare(report, "push/memcpy", Median(samples.push), samples.copy, 0.9);
+    Compare(report, "pull/memcpy", Median(samples.pull), samples.copy, 0.9);
+  }
+  report.Print(options.json);
+  return kExitOk;
+}
+
+void AddShape(CLI::App& command, RawOptions& options) {
+  command.add_option("--transport", options.transport, "local or ucx")->check(CLI::IsMember({"local", "ucx"}));
+  AddBytesOption(command, "--extent", options.shape.extent_bytes, "Bytes of an extent");
+  command.add_option("--blocks", options.shape.blocks, "Blocks")->check(CLI::Range(1, 4096));
+  command.add_option("--layers", options.shape.layers, "Layers")->check(CLI::Range(1, 256));
+}
+
+}  // namespace
+
+Command AddRawCommand(CLI::App& app) {
+  CLI::App* const command =
+      app.add_subcommand("raw", "Move extents between two processes by the transport alone: no index, no checksums");
+  auto* const options = new RawOptions;  // lives as long as the program
+  AddShape(*command, *options);
+  command->add_option("--repeats", options->repeats, "Rounds measured")->check(CLI::Range(1, 1000));
+  command->add_flag("--json", options->json, "One JSON object");
+  return {command, [options] { return RunRaw(*options); }};
+}
+
+Command AddRawServerCommand(CLI::App& app) {
+  CLI::App* const command = app.add_subcommand("raw-server", "The server process of `raw`");
+  command->group("");  // not for people
+  auto* const options = new RawOptions;
+  AddShape(*command, *options);
+  command->add_option("--address", options->address)->required();
+  return {command, [options] {
+            const absl::Status served = ServeRaw(options->transport, options->address, options->shape);
+            if (served.ok()) return kExitOk;
+            std::cerr << "raw-server: " << served << "\n";
+            return kExitFailed;
+          }};
+}
+
+}  // namespace droidspeak::bench

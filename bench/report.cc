@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/base/machine.h"
+
+namespace droidspeak::bench {
+
+Report::Report(std::string bench) : bench_(std::move(bench)), versions_(BuildVersions()) {}
+
+void Report::Result(const std::string& name, const std::string& unit, const std::vector<double>& samples) {
+  results_.push_back({{"name", name},
+                      {"unit", unit},
+                      {"median", Median(samples)},
+                      {"p25", Quantile(samples, 0.25)},
+                      {"p75", Quantile(samples, 0.75)},
+                      {"samples", samples}});
+}
+
+nlohmann::json Report::Json() const {
+  return {{"bench", bench_},       {"machine", MachineDescription()},
+          {"versions", versions_}, {"date", DateNow()},
+          {"settings", settings_}, {"results", results_},
+          {"ratios", ratios_},     {"targets", targets_}};
+}
+
+std::string Report::Table() const {
+  std::string table = absl::StrCat(bench_, " on ", MachineDescription(), ", ", DateNow(), "\n");
+  for (const auto& result : results_) {
+    absl::StrAppendFormat(&table, "  %-44s %10.3f %-10s (p25 %.3f, p75 %.3f)\n", result["name"].get<std::string>(),
+                          result["median"].get<double>(), result["unit"].get<std::string>(),
+                          result["p25"].get<double>(), result["p75"].get<double>());
+  }
+  for (const auto& [name, value] : ratios_.items()) {
+    absl::StrAppendFormat(&table, "  %-44s %10.3f", name, value.get<double>());
+    if (targets_.contains(name)) {
+      const double target = targets_[name].get<double>();
+      absl::StrAppendFormat(&table, " of >= %.2f %s", target, value.get<double>() >= target ? "met" : "MISSED");
+    }
+    table += "\n";
+  }
+  return table;
+}
+
+void Report::Print(bool json) const {
+  std::cout << (json ? Json().dump() + "\n" : Table()) << std::flush;
+}
+
+double Quantile(std::vector<double> samples, double share) {
+  if (samples.empty()) return 0;
+  std::sort(samples.begin(), samples.end());
+  const double rank = share * static_cast<double>(samples.size() - 1);
+  const size_t below = static_cast<size_t>(std::floor(rank));
+  const size_t above = std::min(below + 1, samples.size() - 1);
+  return samples[below] + (rank - static_cast<double>(below)) * (samples[above] - samples[below]);
+}
+
+}  // namespace droidspeak::bench

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cacheserver/index/index.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace droidspeak {
+namespace {
+
+// When ticks reach this they are halved towards zero, long before they wrap.
+constexpr uint32_t kAgeAtTick = 0xF0000000u;
+constexpr uint32_t kAgeBy = 0x80000000u;
+
+}  // namespace
+
+Index::~Index() {
+  for (Shard& shard : shards_) {
+    for (Block* block : shard.blocks) Block::Destroy(block);
+  }
+}
+
+size_t Index::ShardOf(const BlockKey& key) {
+  // Hashes are uniform: their last byte will do, and leaves the rest to the tables.
+  return key.hash.bytes.back() % kShards;
+}
+
+Index::Locked::Locked(Index* index, size_t shard) ABSL_NO_THREAD_SAFETY_ANALYSIS : index_(index), shard_(shard) {
+  index_->shards_[shard_].mutex.Lock();
+}
+
+Index::Locked::~Locked() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  index_->shards_[shard_].mutex.Unlock();
+}
+
+Index::Locked Index::Lock(const BlockKey& key) const {
+  return Locked(const_cast<Index*>(this), ShardOf(key));
+}
+
+Block* Index::Locked::Find(const BlockKey& key) const {
+  const auto& blocks = index_->shards_[shard_].blocks;
+  const auto found = blocks.find(key);
+  return found == blocks.end() ? nullptr : *found;
+}
+
+Block* Index::Locked::Insert(const BlockKey& key, uint32_t namespace_id, const Digest& parent, uint32_t position,
+                             uint32_t layers) {
+  Block* block = Block::Create(key, namespace_id, parent, position, layers);
+  block->linked = true;
+  index_->shards_[shard_].blocks.insert(block);
+  index_->blocks_.fetch_add(1, std::memory_order_relaxed);
+  return block;
+}
+
+void Index::Locked::Unlink(Block* block) {
+  index_->shards_[shard_].blocks.erase(block);
+  index_->blocks_.fetch_sub(1, std::memory_order_relaxed);
+  block->linked = false;
+}
+
+bool Index::Locked::Collect(Block* block) {
+  if (block->references > 0 || block->offers > 0) return false;
+  if (block->linked) {
+    if (block->pins > 0 || !block->Empty()) return false;
+    Unlink(block);
+  }
+  Block::Destroy(block);
+  return true;
+}
+
+void Index::ForEach(const std::function<void(Locked& shard, Block* block)>& visit) const {
+  std::vector<Block*> blocks;
+  for (size_t i = 0; i < kShards; ++i) {
+    Locked shard(const_cast<Index*>(this), i);
+    // A copy, so that visitors may unlink what they are given.
+    blocks.assign(shards_[i].blocks.begin(), shards_[i].blocks.end());
+    for (Block* block : blocks) visit(shard, block);
+  }
+}
+
+void Index::Age() {
+  if (CurrentTick() < kAgeAtTick) return;
+  ForEach([](Locked&, Block* block) {
+    for (Kind kind : {Kind::kKv, Kind::kE}) {
+      for (uint32_t group = 0; group < block->groups(); ++group) {
+        uint32_t& tick = block->last_use(kind, group);
+        tick = tick > kAgeBy ? tick - kAgeBy : 0;
+      }
+    }
+  });
+  tick_.fetch_sub(kAgeBy, std::memory_order_relaxed);
+}
+
+void Index::TouchAncestors(uint32_t tenant, const Digest& parent, const std::array<uint32_t, 2>& kinds_groups,
+                           uint32_t tick) {
+  BlockKey key{tenant, parent};
+  uint32_t after = UINT32_MAX;
+  while (true) {
+    Locked shard = Lock(key);
+    Block* block = shard.Find(key);
+    // Positions are claims of clients: the walk ends even when parents form a ring.
+    if (block == nullptr || block->position >= after) return;
+    after = block->position;
+    for (Kind kind : {Kind::kKv, Kind::kE}) {
+      for (uint32_t group = 0; group < block->groups(); ++group) {
+        uint32_t& last = block->last_use(kind, group);
+        if ((kinds_groups[static_cast<size_t>(kind)] >> group) & 1) last = std::max(last, tick);
+      }
+    }
+    if (block->position == 0) return;
+    key.hash = block->parent;
+  }
+}
+
+uint64_t Index::memory_bytes() const {
+  uint64_t bytes = 0;
+  ForEach([&](Locked&, Block* block) { bytes += block->memory_bytes(); });
+  for (size_t i = 0; i < kShards; ++i) {
+    Locked shard(const_cast<Index*>(this), i);
+    bytes += shards_[i].blocks.capacity() * (sizeof(Block*) + 1);
+  }
+  return bytes;
+}
+
+}  // namespace droidspeak

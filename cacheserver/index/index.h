@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The index: all blocks by (tenant, hash), in shards with a mutex each.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+#include "cacheserver/index/block.h"
+
+namespace droidspeak {
+
+// Thread-safe. Owns the blocks. Knows nothing of tiers: who clears a state bit frees the memory behind it, before.
+// No thread ever holds two shards.
+class Index {
+ public:
+  Index() = default;
+  ~Index();
+  Index(const Index&) = delete;
+  Index& operator=(const Index&) = delete;
+
+  // A locked shard: the one way to blocks' fields. Keep it short.
+  class Locked {
+   public:
+    ~Locked();
+    Locked(const Locked&) = delete;
+    Locked& operator=(const Locked&) = delete;
+
+    // The linked block of `key`, which must belong to this shard, or null.
+    Block* Find(const BlockKey& key) const;
+    // Links a new block; its key must not be linked.
+    Block* Insert(const BlockKey& key, uint32_t namespace_id, const Digest& parent, uint32_t position, uint32_t layers);
+    // Makes the block unknown. Destroys it now or at the Collect() that finds it without users.
+    void Unlink(Block* block);
+    // Destroys the block if nothing keeps it: unlinked or empty, and without references, offers and pins.
+    // True if it is gone.
+    bool Collect(Block* block);
+
+   private:
+    friend class Index;
+    explicit Locked(Index* index, size_t shard);
+    Index* const index_;
+    const size_t shard_;
+  };
+  Locked Lock(const BlockKey& key) const;
+
+  // Visits every linked block, a shard at a time under its lock. `visit` may Unlink and Collect the block it is given.
+  void ForEach(const std::function<void(Locked& shard, Block* block)>& visit) const;
+
+  // Recency. Each use gets the next tick; Age() makes room when the numbers run out (call it now and then).
+  uint32_t NextTick() { return tick_.fetch_add(1, std::memory_order_relaxed) + 1; }
+  uint32_t CurrentTick() const { return tick_.load(std::memory_order_relaxed); }
+  void Age();
+
+  // Raises the recency of `kinds_groups[kind]` (bit i: group i) of the block and of all its ancestors that are here, so
+  // that no ancestor is ever colder than what follows it. Stops at an ancestor that is not linked.
+  void TouchAncestors(uint32_t tenant, const Digest& parent, const std::array<uint32_t, 2>& kinds_groups,
+                      uint32_t tick);
+
+  uint64_t blocks() const { return blocks_.load(std::memory_order_relaxed); }
+  // Memory of blocks, their arrays and the tables.
+  uint64_t memory_bytes() const;
+
+ private:
+  static constexpr size_t kShards = 64;
+  struct HashKey {
+    using is_transparent = void;
+    size_t operator()(const BlockKey& key) const { return absl::HashOf(key.tenant, key.hash); }
+    size_t operator()(const Block* block) const { return (*this)(block->key); }
+  };
+  struct EqualKey {
+    using is_transparent = void;
+    static const BlockKey& Key(const BlockKey& key) { return key; }
+    static const BlockKey& Key(const Block* block) { return block->key; }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return Key(a) == Key(b);
+    }
+  };
+  struct alignas(64) Shard {
+    absl::Mutex mutex;
+    absl::flat_hash_set<Block*, HashKey, EqualKey> blocks;
+  };
+  static size_t ShardOf(const BlockKey& key);
+
+  mutable std::array<Shard, kShards> shards_;
+  std::atomic<uint32_t> tick_{1};
+  std::atomic<uint64_t> blocks_{0};
+};
+
+}  // namespace droidspeak

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cacheserver/options.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+
+namespace droidspeak {
+namespace {
+
+constexpr size_t kMaxNameBytes = 253;
+constexpr uint64_t kMinHostPoolBytes = 16 << 20;
+
+absl::Status CheckName(const std::string& name) {
+  if (!name.empty() && name.size() <= kMaxNameBytes && name.find_first_of("=, \t\n") == std::string::npos) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--name '", name, "': expected 1 to ", kMaxNameBytes, " characters without '=', ',' and spaces"));
+}
+
+absl::StatusOr<TransportMode> ParseTransport(const std::string& name) {
+  if (name == "auto") return TransportMode::kAuto;
+  if (name == "local") return TransportMode::kLocal;
+  if (name == "ucx") return TransportMode::kUcx;
+  if (name == "verbs" || name == "tcp") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--transport ", name, " is not built yet; expected auto, local or ucx"));
+  }
+  return absl::InvalidArgumentError(absl::StrCat("--transport '", name, "': expected auto, local or ucx"));
+}
+
+absl::Status CheckLoopback(const char* flag, const HostPort& address) {
+  if (address.IsLoopback()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      flag, " ", address.ToString(),
+      " can be reached from other hosts, and there is no TLS yet: listen on 127.0.0.1, or give --insecure"));
+}
+
+}  // namespace
+
+ServerFlags::ServerFlags(Program& program) {
+  CLI::App& app = program.app();
+  app.add_option("--name", options_.name,
+                 "Name of this server, by which blocks are placed; another one for each server")
+      ->type_name("NAME");
+  AddHostPortOption(app, "--listen", options_.listen, "Control plane: where clients open sessions (gRPC)");
+  AddHostPortOption(app, "--data", options_.data, "Data plane over ucx");
+  app.add_option("--advertise", options_.advertise,
+                 "Host that clients connect to for --data (default: that of --data, or this host's name)")
+      ->type_name("HOST");
+  app.add_option("--local-socket", options_.local_socket,
+                 "Unix socket of the data plane on this host (default: /tmp/droidspeak-PORT.sock, PORT that of --data)")
+      ->type_name("PATH");
+  AddHostPortOption(app, "--admin", options_.admin, "/livez, /readyz and /metrics (HTTP)");
+  AddBytesOption(app, "--host-pool", options_.host_pool_bytes, "Host memory for extents");
+  AddBytesOption(app, "--gpu-pool", gpu_pool_bytes_, "GPU memory for extents: not built yet, 0");
+  app.add_option("--spill", options_.spill_folder, "Folder of the RocksDB tier; without it extents live in memory only")
+      ->type_name("DIR");
+  AddBytesOption(app, "--spill-limit", options_.spill_limit_bytes, "What the RocksDB tier may hold");
+  AddDurationOption(app, "--default-ttl", options_.default_ttl, "How long a block is kept after it was stored");
+  app.add_option("--transport", transport_, "auto, local or ucx; auto serves both")->type_name("NAME");
+  app.add_option("--cluster-secret-file", options_.cluster_secret_file,
+                 "Secret that all servers of a cluster share, 16 bytes or more (default: random, kept in --spill)")
+      ->type_name("FILE");
+  app.add_flag("--insecure", insecure_, "Listen where other hosts can reach it, without TLS");
+  app.add_flag("--json", json_, "Print the addresses on standard output as one line of JSON, once serving");
+  for (const char* flag : {"--tls-cert", "--tls-key", "--tls-ca", "--tenant-rule"}) {
+    not_built_.emplace_back(flag, app.add_option(flag)->expected(1)->group(""));
+  }
+  not_built_.emplace_back("--ucx-trust-peers", app.add_flag("--ucx-trust-peers")->group(""));
+}
+
+absl::StatusOr<ServerOptions> ServerFlags::Check() const {
+  for (const auto& [name, option] : not_built_) {
+    if (option->count() > 0) return absl::InvalidArgumentError(absl::StrCat(name, " is not built yet"));
+  }
+  if (gpu_pool_bytes_ > 0) return absl::InvalidArgumentError("--gpu-pool is not built yet: expected 0");
+  ServerOptions options = options_;
+  RETURN_IF_ERROR(CheckName(options.name));
+  ASSIGN_OR_RETURN(options.transport, ParseTransport(transport_));
+  if (!insecure_) {
+    RETURN_IF_ERROR(CheckLoopback("--listen", options.listen));
+    RETURN_IF_ERROR(CheckLoopback("--data", options.data));
+    RETURN_IF_ERROR(CheckLoopback("--admin", options.admin));
+  }
+  if (options.host_pool_bytes < kMinHostPoolBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--host-pool ", options.host_pool_bytes, ": expected at least 16MiB"));
+  }
+  if (options.default_ttl == absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("--default-ttl 0: expected a time in which blocks can be read");
+  }
+  return options;
+}
+
+}  // namespace droidspeak

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cacheserver/service/data_service.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "cacheserver/service/inbox.h"
+#include "cacheserver/service/peer.h"
+#include "cacheserver/service/scheduler.h"
+#include "cacheserver/service/tuning.h"
+#include "common/base/log.h"
+#include "common/base/status.h"
+#include "common/base/thread.h"
+#include "common/transport/transport.h"
+
+namespace droidspeak {
+
+class DataService::Loop {
+ public:
+  Loop(const DataOptions& options, ExtentStore& store, SessionTable& sessions, ServiceMetrics& metrics)
+      : options_(options),
+        inbox_(std::make_shared<Inbox>()),
+        context_{store, sessions, metrics, scheduler_, inbox_, options.offer_lease} {}
+  ~Loop() { Stop(absl::ZeroDuration()); }
+
+  absl::Status Start();
+  void Stop(absl::Duration grace);
+  void Wake() { inbox_->Wake(); }
+  uint64_t inflight_bytes() const { return scheduler_.inflight_bytes(); }
+  const std::string& ucx_address() const { return ucx_address_; }
+  const std::string& local_address() const { return local_address_; }
+
+ private:
+  absl::StatusOr<std::string> Serve(const char* transport, const char* flag, const std::string& address);
+  ConnectionEvents* Accept(const char* transport, std::unique_ptr<Connection> connection);
+  void Run(const std::stop_token& stop);
+  int Round();
+  void Tick(absl::Time now);
+  bool Finished(const std::stop_token& stop, absl::Time now);
+  void Sleep();
+
+  const DataOptions options_;
+  const std::shared_ptr<Inbox> inbox_;
+  Scheduler scheduler_;
+  DataContext context_;
+  std::string ucx_address_;
+  std::string local_address_;
+  std::atomic<int64_t> grace_ms_{0};
+
+  // Of the data thread, once it runs. Workers outlive the peers' connections.
+  std::vector<std::unique_ptr<Worker>> workers_;
+  absl::flat_hash_set<std::shared_ptr<Peer>> peers_;
+  absl::Time next_tick_ = absl::InfinitePast();
+  absl::Time drain_until_ = absl::InfiniteFuture();
+  absl::Time idle_since_ = absl::InfiniteFuture();  // no requests, while draining
+  absl::Time close_until_ = absl::InfiniteFuture();
+
+  std::unique_ptr<Thread> thread_;
+};
+
+absl::Status DataService::Loop::Start() {
+  if (options_.serve_ucx) {
+    ASSIGN_OR_RETURN(ucx_address_, Serve("ucx", "--data", options_.ucx_listen.ToString()));
+  }
+  if (options_.serve_local) {
+    std::string path = options_.local_socket;
+    if (path.empty()) {
+      const size_t colon = ucx_address_.rfind(':');
+      path = ucx_address_.empty() ? absl::StrCat("/tmp/droidspeak-pid", getpid(), ".sock")
+                                  : absl::StrCat("/tmp/droidspeak-", ucx_address_.substr(colon + 1), ".sock");
+    }
+    ASSIGN_OR_RETURN(local_address_, Serve("local", "--local-socket", path));
+  }
+  thread_ = std::make_unique<Thread>("data", [this](const std::stop_token& stop) { Run(stop); });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> DataService::Loop::Serve(const char* transport, const char* flag,
+                                                     const std::string& address) {
+  ASSIGN_OR_RETURN(const Transport* found, FindTransport(transport));
+  ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, found->CreateWorker());
+  const HostArena& arena = context_.store.arena();
+  RETURN_IF_ERROR(worker->Register({arena.base(), arena.bytes(), arena.fd()}));
+  absl::StatusOr<std::string> bound = worker->Listen(
+      address,
+      [this, transport](std::unique_ptr<Connection> connection) { return Accept(transport, std::move(connection)); });
+  if (!bound.ok()) return Annotate(bound.status(), absl::StrCat(flag, " ", address));
+  workers_.push_back(std::move(worker));
+  return bound;
+}
+
+ConnectionEvents* DataService::Loop::Accept(const char* transport, std::unique_ptr<Connection> connection) {
+  const auto strangers = static_cast<size_t>(
+      std::count_if(peers_.begin(), peers_.end(), [](const auto& peer) { return !peer->authenticated(); }));
+  if (context_.draining || peers_.size() >= tuning::kConnections || strangers >= tuning::kUnauthenticatedConnections) {
+    context_.metrics.Rejected(absl::StatusCode::kResourceExhausted);
+    return nullptr;
+  }
+  auto peer = std::make_shared<Peer>(context_, transport, std::move(connection), SteadyNow());
+  peers_.insert(peer);
+  return peer.get();
+}
+
+int DataService::Loop::Round() {
+  int done = inbox_->Run();
+  for (const auto& worker : workers_) done += worker->Progress();
+  done += scheduler_.Pump() > 0 ? 1 : 0;
+  return done;
+}
+
+void DataService::Loop::Tick(absl::Time now) {
+  context_.sessions.ExpireUntil(now);
+  std::vector<std::shared_ptr<Peer>> peers(peers_.begin(), peers_.end());
+  for (const auto& peer : peers) {
+    peer->Tick(now);
+    if (peer->closed()) peers_.erase(peer);
+  }
+  next_tick_ = now + (scheduler_.transfers() > 0 || context_.draining ? tuning::kBusyTick : tuning::kIdleTick);
+}
+
+bool DataService::Loop::Finished(const std::stop_token& stop, absl::Time now) {
+  if (!stop.stop_requested()) return false;
+  if (!context_.draining) {
+    context_.draining = true;
+    drain_until_ = now + absl::Milliseconds(grace_ms_.load());
+  }
+  const bool busy = std::any_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->has_requests(); });
+  if (!busy) idle_since_ = std::min(idle_since_, now);
+  if (close_until_ == absl::InfiniteFuture() && (now >= idle_since_ + tuning::kLinger || now >= drain_until_)) {
+    for (const auto& peer : peers_) peer->Close();
+    close_until_ = now + absl::Seconds(2);
+    next_tick_ = now;
+  }
+  if (peers_.empty()) return true;
+  if (now < close_until_) return false;
+  spdlog::warn("data plane: {} connections did not close in time", peers_.size());
+  return true;
+}
+
+void DataService::Loop::Sleep() {
+  std::vector<pollfd> fds = {{inbox_->wakeup().fd(), POLLIN, 0}};
+  for (const auto& worker : workers_) {
+    if (!worker->Arm()) return;
+    fds.push_back({worker->event_fd(), POLLIN, 0});
+  }
+  if (!inbox_->empty()) return;
+  const int64_t timeout_ms = absl::ToInt64Milliseconds(next_tick_ - SteadyNow()) + 1;
+  poll(fds.data(), fds.size(), static_cast<int>(std::clamp<int64_t>(timeout_ms, 0, 1000)));
+  inbox_->wakeup().Drain();
+}
+
+void DataService::Loop::Run(const std::stop_token& stop) {
+  inbox_->Own();
+  const std::stop_callback wake(stop, [this] { inbox_->Wake(); });
+  int empty_rounds = 0;
+  while (true) {
+    const bool worked = Round() > 0;
+    const absl::Time now = SteadyNow();
+    if (now >= next_tick_) Tick(now);
+    if (Finished(stop, now)) break;
+    empty_rounds = worked ? 0 : empty_rounds + 1;
+    const int spins = scheduler_.inflight_bytes() > 0 ? tuning::kSpins : 0;
+    if (empty_rounds > spins) Sleep();
+  }
+  inbox_->Close();
+  peers_.clear();
+  workers_.clear();
+}
+
+void DataService::Loop::Stop(absl::Duration grace) {
+  if (thread_ == nullptr) return;
+  grace_ms_.store(absl::ToInt64Milliseconds(grace));
+  thread_->Stop();
+  thread_.reset();
+}
+
+absl::StatusOr<std::unique_ptr<DataService>> DataService::Start(const DataOptions& options, ExtentStore& store,
+                                                                SessionTable& sessions, ServiceMetrics& metrics) {
+  auto loop = std::make_unique<Loop>(options, store, sessions, metrics);
+  RETURN_IF_ERROR(loop->Start());
+  return std::unique_ptr<DataService>(new DataService(std::move(loop)));
+}
+
+DataService::DataService(std::unique_ptr<Loop> loop) : loop_(std::move(loop)) {}
+DataService::~DataService() = default;
+const std::string& DataService::ucx_address() const {
+  return loop_->ucx_address();
+}
+const std::string& DataService::local_address() const {
+  return loop_->local_address();
+}
+void DataService::Wake() {
+  loop_->Wake();
+}
+uint64_t DataService::inflight_bytes() const {
+  return loop_->inflight_bytes();
+}
+void DataService::Stop(absl::Duration grace) {
+  loop_->Stop(grace);
+}
+
+}  // namespace droidspeak

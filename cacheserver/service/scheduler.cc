@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cacheserver/service/scheduler.h"
+
+#include <utility>
+
+#include "cacheserver/service/peer.h"
+#include "cacheserver/service/tuning.h"
+
+namespace droidspeak {
+
+void Scheduler::Add(Transfer& transfer) {
+  ++counts_[transfer.priority()];
+  ++transfer.peer()->session()->load.requests;
+  Enqueue(transfer);
+}
+
+void Scheduler::Remove(Transfer& transfer) {
+  --counts_[transfer.priority()];
+  --transfer.peer()->session()->load.requests;
+}
+
+void Scheduler::Enqueue(Transfer& transfer) {
+  if (transfer.queued) return;
+  transfer.queued = true;
+  turns_[transfer.priority()].push_back(transfer.shared_from_this());
+}
+
+void Scheduler::Posted(const Transfer& transfer, uint64_t bytes) {
+  inflight_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  transfer.peer()->session()->load.inflight_bytes += bytes;
+}
+
+void Scheduler::Completed(const Transfer& transfer, uint64_t bytes) {
+  inflight_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  transfer.peer()->session()->load.inflight_bytes -= bytes;
+  for (std::shared_ptr<Transfer>& waiting : at_bound_) turns_[waiting->priority()].push_back(std::move(waiting));
+  at_bound_.clear();
+}
+
+bool Scheduler::AtBound(const Transfer& transfer) const {
+  return inflight_bytes() >= tuning::kServerInflightBytes ||
+         transfer.peer()->session()->load.inflight_bytes >= tuning::kSessionInflightBytes;
+}
+
+uint64_t Scheduler::PumpPriority(uint32_t priority, uint64_t budget_bytes) {
+  auto& turns = turns_[priority];
+  const uint64_t window = priority > 0 && counts_[0] > 0 ? tuning::kYieldWindowBytes : tuning::kRequestWindowBytes;
+  uint64_t posted = 0;
+  while (!turns.empty() && posted < budget_bytes) {
+    const std::shared_ptr<Transfer> transfer = std::move(turns.front());
+    turns.pop_front();
+    if (transfer->peer() == nullptr) continue;
+    if (AtBound(*transfer)) {
+      at_bound_.push_back(transfer);
+      continue;
+    }
+    transfer->queued = false;
+    const uint64_t bytes = transfer->Post(tuning::kTurnBytes, window);
+    posted += bytes;
+    if (bytes > 0 && transfer->peer() != nullptr) Enqueue(*transfer);
+  }
+  return posted;
+}
+
+uint64_t Scheduler::Pump() {
+  uint64_t posted = 0;
+  for (uint32_t priority = 0; priority < kPriorities && posted < tuning::kPumpBytes; ++priority) {
+    posted += PumpPriority(priority, tuning::kPumpBytes - posted);
+  }
+  return posted;
+}
+
+}  // namespace droidspeak

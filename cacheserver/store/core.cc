@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cacheserver/store/core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "cacheserver/store/offers.h"
+#include "common/base/check.h"
+
+namespace droidspeak {
+
+StoreClock StoreClock::System() {
+  return {[] { return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch()); },
+          [] { return absl::Now(); }};
+}
+
+StoreCore::StoreCore(StoreOptions options, std::unique_ptr<HostPool> pool)
+    : options_(std::move(options)),
+      steady_start_(options_.clock.steady()),
+      wall_start_(options_.clock.wall()),
+      pool_(std::move(pool)),
+      namespaces_(options_.max_namespaces, pool_->max_extent_bytes()) {}
+
+StoreCore::~StoreCore() = default;
+
+uint32_t StoreCore::WallSeconds() const {
+  return static_cast<uint32_t>(absl::ToUnixSeconds(wall_start_ + (Now() - steady_start_)));
+}
+
+uint32_t StoreCore::NewExpiry() {
+  if (options_.default_ttl == absl::InfiniteDuration()) return 0;
+  const int64_t seconds = WallSeconds() + absl::ToInt64Seconds(options_.default_ttl);
+  const auto expiry = static_cast<uint32_t>(std::min<int64_t>(seconds, UINT32_MAX));
+  NoteExpiry(expiry);
+  return expiry;
+}
+
+void StoreCore::NoteExpiry(uint32_t expiry) {
+  if (expiry == 0) return;
+  uint32_t next = next_expiry();
+  while (expiry < next && !next_expiry_.compare_exchange_weak(next, expiry, std::memory_order_relaxed)) {
+  }
+}
+
+bool StoreCore::Expired(const Block& block) const {
+  return block.expiry != 0 && block.pins == 0 && block.expiry <= WallSeconds();
+}
+
+Block* StoreCore::FindLive(const Index::Locked& shard, const BlockKey& key, uint32_t namespace_id) const {
+  Block* block = shard.Find(key);
+  return block != nullptr && block->namespace_id == namespace_id && !Expired(*block) ? block : nullptr;
+}
+
+bool StoreCore::HasAll(const Block& block, absl::Span<const ExtentSelector> extents) const {
+  return std::all_of(extents.begin(), extents.end(), [&](const ExtentSelector& extent) {
+    return extent.layer < block.layers && block.Ready(extent.kind, extent.layer);
+  });
+}
+
+void StoreCore::Reference(Block* block, absl::Span<const ExtentSelector> extents, uint32_t tick, Acquired& acquired) {
+  ++block->references;
+  ++block->hits;
+  const NamespaceEntry& space = *namespaces_.Find(block->namespace_id);
+  for (const ExtentSelector& extent : extents) {
+    block->last_use(extent.kind, extent.layer / kGroupLayers) = tick;
+    const bool host = block->Has(ExtentState::kHost, extent.kind, extent.layer);
+    const auto tier = static_cast<size_t>(host ? Tier::kHost : Tier::kRocksdb);
+    acquired.tier_bytes[tier] += space.extent_bytes(extent.kind);
+    ++acquired.tier_extents[tier];
+  }
+}
+
+uint64_t StoreCore::ExtentBytes(const Block& block, Kind kind) const {
+  return namespaces_.Find(block.namespace_id)->extent_bytes(kind);
+}
+
+uint64_t StoreCore::DiskLiveBytes() const {
+  const auto& bytes = counters.bytes[static_cast<size_t>(Tier::kRocksdb)];
+  return bytes[0].load(std::memory_order_relaxed) + bytes[1].load(std::memory_order_relaxed);
+}
+
+void StoreCore::Count(Tier tier, const Block& block, Kind kind, int64_t change) {
+  if (!block.linked) return;  // counted off when it was unlinked
+  const auto t = static_cast<size_t>(tier);
+  const auto k = static_cast<size_t>(kind);
+  counters.extents[t][k].fetch_add(change, std::memory_order_relaxed);
+  counters.bytes[t][k].fetch_add(change * static_cast<int64_t>(ExtentBytes(block, kind)), std::memory_order_relaxed);
+}
+
+void StoreCore::PutOnHost(Block* block, ExtentSelector extent, std::byte* slot, uint64_t checksum) {
+  block->Set(ExtentState::kHost, extent.kind, extent.layer);
+  *block->Find(extent.kind, extent.layer) = {slot, checksum};
+  Count(Tier::kHost, *block, extent.kind, 1);
+}
+
+void StoreCore::TakeOffHost(Block* block, ExtentSelector extent) {
+  Extent* entry = block->Find(extent.kind, extent.layer);
+  pool_->slots().Free(std::exchange(entry->host, nullptr));
+  block->Clear(ExtentState::kHost, extent.kind, extent.layer);
+  Count(Tier::kHost, *block, extent.kind, -1);
+}
+
+void StoreCore::PutOnDisk(Block* block, ExtentSelector extent) {
+  block->Set(ExtentState::kDisk, extent.kind, extent.layer);
+  Count(Tier::kRocksdb, *block, extent.kind, 1);
+}
+
+void StoreCore::TakeOffDisk(Block* block, ExtentSelector extent) {
+  block->Clear(ExtentState::kDisk, extent.kind, extent.layer);
+  Count(Tier::kRocksdb, *block, extent.kind, -1);
+}
+
+void StoreCore::Remove(Index::Locked& shard, Block* block) {
+  DiskRemoval removal{block->key, {}};
+  for (Kind kind : kKinds) {
+    ForEachLayer(kind, block->Bits(ExtentState::kHost, kind),
+                 [&](ExtentSelector extent) { Count(Tier::kHost, *block, extent.kind, -1); });
+    ForEachLayer(kind, block->Bits(ExtentState::kDisk, kind), [&](ExtentSelector extent) {
+      Count(Tier::kRocksdb, *block, extent.kind, -1);
+      removal.extents.push_back(extent);
+    });
+  }
+  if (!removal.extents.empty()) QueueRemoval(std::move(removal));
+  block->pins = 0;
+  shard.Unlink(block);
+  Collect(shard, block);
+}
+
+void StoreCore::Collect(Index::Locked& shard, Block* block) {
+  if (!block->linked && block->references == 0 && block->offers == 0) FreeHostSlots(block);
+  shard.Collect(block);
+}
+
+void StoreCore::FreeHostSlots(Block* block) {
+  for (Kind kind : kKinds) {
+    ForEachLayer(kind, block->Bits(ExtentState::kHost, kind),
+                 [&](ExtentSelector extent) { pool_->slots().Free(block->Find(extent.kind, extent.layer)->host); });
+  }
+}
+
+void StoreCore::Release(std::vector<Block*>& blocks) {
+  for (Block* block : blocks) {
+    Index::Locked shard = index_.Lock(block->key);
+    DROIDSPEAK_CHECK(block->references > 0);
+    --block->references;
+    Collect(shard, block);
+  }
+  blocks.clear();
+}
+
+absl::StatusOr<bool> StoreCore::Commit(FillSlot& slot, uint64_t checksum) {
+  const OfferPtr offer = std::exchange(slot.offer_, nullptr);
+  std::byte* data = std::exchange(slot.data_, nullptr);
+  if (closing) {
+    pool_->slots().Free(data);
+    return absl::UnavailableError("the store is closing");
+  }
+  return offer->Commit(*this, slot.block_, slot.extent_, data, checksum);
+}
+
+void StoreCore::Abort(FillSlot& slot) {
+  const OfferPtr offer = std::exchange(slot.offer_, nullptr);
+  pool_->slots().Free(std::exchange(slot.data_, nullptr));
+  offer->ReturnSlot(slot.block_, slot.extent_);
+}
+
+void StoreCore::QueueRemoval(DiskRemoval removal) {
+  {
+    absl::MutexLock lock(&removals_mutex_);
+    removals_.push_back(std::move(removal));
+  }
+  wake_maintenance();
+}
+
+std::vector<DiskRemoval> StoreCore::TakeRemovals() {
+  absl::MutexLock lock(&removals_mutex_);
+  return std::exchange(removals_, {});
+}
+
+StoreStats StoreCore::Stats() const {
+  StoreStats stats;
+  for (size_t tier = 0; tier < kTiers; ++tier) {
+    for (size_t kind = 0; kind < 2; ++kind) {
+      stats.tiers[tier].extents[kind] = counters.extents[tier][kind].load(std::memory_order_relaxed);
+      stats.tiers[tier].bytes[kind] = counters.bytes[tier][kind].load(std::memory_order_relaxed);
+    }
+  }
+  stats.tiers[static_cast<size_t>(Tier::kHost)].capacity_bytes = pool_->slots().stats().capacity_bytes;
+  if (disk_) stats.tiers[static_cast<size_t>(Tier::kRocksdb)].capacity_bytes = disk_->budget_bytes();
+  stats.blocks = index_.blocks();
+  stats.host_to_rocksdb = counters.host_to_rocksdb.load(std::memory_order_relaxed);
+  stats.host_to_gone = counters.host_to_gone.load(std::memory_order_relaxed);
+  stats.rocksdb_to_gone = counters.rocksdb_to_gone.load(std::memory_order_relaxed);
+  stats.expired = counters.expired.load(std::memory_order_relaxed);
+  stats.checksum_errors = counters.checksum_errors.load(std::memory_order_relaxed);
+  stats.staging_bytes = pool_->staging().used_bytes();
+  stats.queued_loads = counters.queued_loads.load(std::memory_order_relaxed);
+  return stats;
+}
+
+}  // namespace droidspeak

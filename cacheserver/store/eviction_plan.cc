@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <utility>
+
+#include "cacheserver/store/evictor.h"
+
+namespace droidspeak {
+namespace {
+
+// Whether the group has something in `tier`, or is to be known because it holds what precedes it there.
+bool Matters(const Block& block, Tier tier, bool demotes, Kind kind, uint32_t group, bool& held) {
+  const bool host = block.GroupBits(ExtentState::kHost, kind, group) != 0;
+  const bool disk = block.GroupBits(ExtentState::kDisk, kind, group) != 0;
+  const bool filling = block.GroupBits(ExtentState::kFilling, kind, group) != 0;
+  const bool here = tier == Tier::kHost ? host : disk;
+  // Present elsewhere only: nothing to take here, but on disk the blocks before it must not go first.
+  const bool above = tier == Tier::kRocksdb && host && !disk;
+  // What only moves down stays present: a fill may be larger than the pool, so its first layers must be able to go.
+  held |= (filling && !demotes) || above;
+  return here || filling || above;
+}
+
+}  // namespace
+
+void EvictionPlan::Make(Index& index, bool demotes, bool all) {
+  index.Age();
+  const uint32_t start = index.NextTick();
+  const ExtentState state = tier_ == Tier::kHost ? ExtentState::kHost : ExtentState::kDisk;
+  std::vector<EvictionCandidate> candidates;
+  index.ForEach([&](Index::Locked&, Block* block) {
+    for (Kind kind : kKinds) {
+      for (uint32_t group = 0; group < block->groups(); ++group) {
+        uint32_t& last_use = block->last_use(kind, group);
+        bool held = block->references > 0 || block->pins > 0;
+        if (!Matters(*block, tier_, demotes, kind, group, held)) continue;
+        if (last_use > index.CurrentTick()) last_use = start - 1;  // a tick from before Age()
+        // Used while we look: what we see of its chain may be torn.
+        held = !all && (held || last_use >= start);
+        // Nothing here yet, and nothing held by it.
+        if (!held && block->GroupBits(state, kind, group) == 0) continue;
+        candidates.push_back(
+            {block->key, block->parent, block->position, kind, static_cast<uint16_t>(group), last_use, 0, held});
+      }
+    }
+  });
+  victims_ = OrderVictims(std::move(candidates));
+  next_ = 0;
+  blocked_.clear();
+}
+
+std::optional<EvictionCandidate> EvictionPlan::Next() {
+  while (next_ < victims_.size()) {
+    const EvictionCandidate& victim = victims_[next_++];
+    if (!blocked_.contains(Run{victim.block, victim.kind, victim.group})) return victim;
+    Keep(victim);
+  }
+  return std::nullopt;
+}
+
+void EvictionPlan::Keep(const EvictionCandidate& victim) {
+  blocked_.insert(Run{{victim.block.tenant, victim.parent}, victim.kind, victim.group});
+}
+
+}  // namespace droidspeak

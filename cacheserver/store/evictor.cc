@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cacheserver/store/evictor.h"
+
+#include <algorithm>
+
+#include "common/base/status.h"
+
+namespace droidspeak {
+namespace {
+
+// Room is made in steps of this share of a tier, so that one look at the index serves many extents.
+constexpr uint64_t kBatchShare = 32;
+constexpr uint64_t kMostWriteBytes = 8 << 20;
+// Garbage on disk beyond this share of the budget is compacted away.
+constexpr uint64_t kGarbageShare = 8;
+
+// The layers of a victim's group.
+wire::LayerBits GroupLayers(uint8_t bits, uint32_t group) {
+  wire::LayerBits layers{};
+  const uint32_t layer = group * kGroupLayers;
+  layers[layer / 64] = uint64_t{bits} << (layer % 64);
+  return layers;
+}
+
+// The victim's block if it may still go.
+Block* FindVictim(const Index::Locked& shard, const EvictionCandidate& victim) {
+  Block* block = shard.Find(victim.block);
+  if (block == nullptr || block->references > 0 || block->pins > 0) return nullptr;
+  if (victim.group >= block->groups() || block->last_use(victim.kind, victim.group) != victim.last_use) return nullptr;
+  return block;
+}
+
+}  // namespace
+
+BlockRow RowOf(const Block& block) {
+  BlockRow row{block.key, block.parent, block.namespace_id, block.position, block.expiry, block.layers, {}, {}};
+  for (Kind kind : kKinds) {
+    const auto k = static_cast<size_t>(kind);
+    row.bits[k] = block.Bits(ExtentState::kDisk, kind);
+    ForEachLayer(kind, row.bits[k],
+                 [&](ExtentSelector extent) { row.checksums[k].push_back(block.Find(kind, extent.layer)->checksum); });
+  }
+  return row;
+}
+
+std::byte* Evictor::AllocateEvicting(uint64_t bytes) {
+  SlabPool& slots = core_->pool().slots();
+  while (true) {
+    if (std::byte* slot = slots.Allocate(bytes); slot != nullptr) return slot;
+    if (EvictOneFromHost() == 0) return nullptr;
+  }
+}
+
+bool Evictor::DiskWorks() const {
+  return core_->disk() != nullptr && !core_->disk()->degraded();
+}
+
+void Evictor::FreeHost(uint64_t bytes) {
+  const uint64_t wanted = std::max(bytes, core_->pool().slots().stats().capacity_bytes / kBatchShare);
+  uint64_t freed = 0;
+  while (freed < wanted) {
+    const uint64_t bytes_freed = EvictOneFromHost();
+    if (bytes_freed == 0) return;
+    freed += bytes_freed;
+  }
+}
+
+uint64_t Evictor::EvictOneFromHost() {
+  for (bool fresh = false;;) {
+    if (host_plan_.empty()) {
+      if (fresh) return 0;
+      host_plan_.Make(core_->index(), DiskWorks());
+      fresh = true;
+    }
+    while (const std::optional<EvictionCandidate> victim = host_plan_.Next()) {
+      const uint64_t freed = TakeOffHost(*victim);
+      if (freed > 0) return freed;
+      host_plan_.Keep(*victim);
+    }
+  }
+}
+
+uint64_t Evictor::TakeOffHost(const EvictionCandidate& victim) {
+  Block* block = nullptr;
+  {
+    Index::Locked shard = core_->index().Lock(victim.block);
+    block = FindVictim(shard, victim);
+    if (block == nullptr) return 0;
+    ++block->references;  // not freed while it is written
+  }
+  const uint8_t all = 0xff;
+  std::array<wire::LayerBits, 2> layers{};
+  layers[static_cast<size_t>(victim.kind)] = GroupLayers(all, victim.group);
+  (void)Spill(block, layers);  // what can't be written is gone
+
+  Index::Locked shard = core_->index().Lock(victim.block);
+  --block->references;
+  uint64_t freed = 0;
+  const bool still = block->linked && FindVictim(shard, victim) == block;
+  if (still) {
+    const wire::LayerBits host =
+        GroupLayers(block->GroupBits(ExtentState::kHost, victim.kind, victim.group), victim.group);
+    const bool filling = block->GroupBits(ExtentState::kFilling, victim.kind, victim.group) != 0;
+    const uint64_t extent_bytes = core_->ExtentBytes(*block, victim.kind);
+    ForEachLayer(victim.kind, host, [&](ExtentSelector extent) {
+      const bool stays = block->Has(ExtentState::kDisk, extent.kind, extent.layer);
+      if (!stays && filling) return;
+      (stays ? core_->counters.host_to_rocksdb : core_->counters.host_to_gone).fetch_add(1);
+      core_->TakeOffHost(block, extent);
+      freed += extent_bytes;
+    });
+  }
+  core_->Collect(shard, block);
+  return freed;
+}
+
+absl::Status Evictor::WriteNamespaceOnce(const Block& block) {
+  NamespaceEntry* space = core_->namespaces().Find(block.namespace_id);
+  if (space->on_disk) return absl::OkStatus();
+  RETURN_IF_ERROR(core_->disk()->WriteNamespace(space->row));
+  space->on_disk = true;
+  return absl::OkStatus();
+}
+
+bool Evictor::CollectSpill(const Block& block, const std::array<wire::LayerBits, 2>& layers, SpillWork& work) {
+  work.row = RowOf(block);
+  for (Kind kind : kKinds) {
+    const uint64_t extent_bytes = core_->ExtentBytes(block, kind);
+    ForEachLayer(kind, layers[static_cast<size_t>(kind)], [&](ExtentSelector extent) {
+      if (extent.layer >= block.layers || !block.Has(ExtentState::kHost, kind, extent.layer) ||
+          block.Has(ExtentState::kDisk, kind, extent.layer)) {
+        return;
+      }
+      const Extent* entry = block.Find(kind, extent.layer);
+      work.writes.push_back({extent, entry->host, extent_bytes, entry->checksum});
+      work.bytes += extent_bytes;
+    });
+  }
+  return block.linked;
+}
+
+absl::Status Evictor::WriteSpill(Block* block, SpillWork& work) {
+  RETURN_IF_ERROR(WriteNamespaceOnce(*block));
+  for (size_t first = 0; first < work.writes.size();) {
+    // RocksDB copies what it is given: not all of a block at once.
+    size_t count = 0;
+    for (uint64_t bytes = 0; first + count < work.writes.size() && (count == 0 || bytes < kMostWriteBytes); ++count) {
+      bytes += work.writes[first + count].bytes;
+      work.row.Add(work.writes[first + count].extent, work.writes[first + count].checksum);
+    }
+    const absl::Span<const RocksdbTier::ExtentWrite> piece(work.writes.data() + first, count);
+    RETURN_IF_ERROR(core_->disk()->Write(work.row, piece));
+    first += count;
+
+    Index::Locked shard = core_->index().Lock(block->key);
+    if (!block->linked) {
+      DiskRemoval removal{block->key, {}};
+      for (const auto& write : piece) removal.extents.push_back(write.extent);
+      core_->QueueRemoval(std::move(removal));
+      return absl::NotFoundError("the block was removed");
+    }
+    for (const auto& write : piece) core_->PutOnDisk(block, write.extent);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Evictor::Spill(Block* block, const std::array<wire::LayerBits, 2>& layers) {
+  if (core_->disk() == nullptr) return absl::FailedPreconditionError("there is no RocksDB tier");
+  SpillWork work;
+  {
+    Index::Locked shard = core_->index().Lock(block->key);
+    if (!CollectSpill(*block, layers, work)) return absl::NotFoundError("the block was removed");
+    if (work.writes.empty()) return absl::OkStatus();
+    ++block->references;  // its extents stay where they are, on disk too, while room is made and they are written
+  }
+  absl::Status status =
+      DiskWorks() ? MakeRoomOnDisk(work.bytes) : absl::UnavailableError("the RocksDB tier is degraded");
+  if (status.ok()) status = WriteSpill(block, work);
+  Index::Locked shard = core_->index().Lock(block->key);
+  --block->references;
+  core_->Collect(shard, block);
+  return status;
+}
+
+absl::Status Evictor::MakeRoomOnDisk(uint64_t bytes) {
+  const uint64_t budget = core_->disk()->budget_bytes();
+  if (bytes > budget) return absl::ResourceExhaustedError("the spill limit is too small");
+  if (core_->DiskLiveBytes() + bytes <= budget) return absl::OkStatus();
+  const uint64_t batch = std::max(bytes, budget / kBatchShare);
+  while (core_->DiskLiveBytes() + batch > budget && EvictOneFromDisk()) {
+  }
+  CompactIfWorthwhile();
+  return core_->DiskLiveBytes() + bytes <= budget ? absl::OkStatus()
+                                                  : absl::ResourceExhaustedError("the spill limit is reached");
+}
+
+bool Evictor::EvictOneFromDisk() {
+  for (bool fresh = false;;) {
+    if (disk_plan_.empty()) {
+      if (fresh) return false;
+      disk_plan_.Make(core_->index(), false);
+      fresh = true;
+    }
+    while (const std::optional<EvictionCandidate> victim = disk_plan_.Next()) {
+      std::vector<ExtentSelector> extents;
+      BlockRow row;
+      {
+        Index::Locked shard = core_->index().Lock(victim->block);
+        Block* block = FindVictim(shard, *victim);
+        if (block != nullptr && block->GroupBits(ExtentState::kFilling, victim->kind, victim->group) == 0) {
+          ForEachLayer(victim->kind,
+                       GroupLayers(block->GroupBits(ExtentState::kDisk, victim->kind, victim->group), victim->group),
+                       [&](ExtentSelector extent) { extents.push_back(extent); });
+          for (const ExtentSelector& extent : extents) core_->TakeOffDisk(block, extent);
+          row = RowOf(*block);
+          core_->Collect(shard, block);
+        }
+      }
+      if (extents.empty()) {
+        disk_plan_.Keep(*victim);
+        continue;
+      }
+      core_->counters.rocksdb_to_gone.fetch_add(extents.size());
+      removed_extents_ += extents.size();
+      return core_->disk()->Remove(row, extents).ok();
+    }
+  }
+}
+
+void Evictor::ProcessRemovals() {
+  if (core_->disk() == nullptr) return;
+  for (DiskRemoval& removal : core_->TakeRemovals()) {
+    BlockRow row;
+    row.block = removal.block;
+    {
+      Index::Locked shard = core_->index().Lock(removal.block);
+      if (Block* block = shard.Find(removal.block); block != nullptr) {
+        row = RowOf(*block);
+        std::erase_if(removal.extents, [&](const ExtentSelector& extent) {
+          return extent.layer < block->layers && block->Has(ExtentState::kDisk, extent.kind, extent.layer);
+        });
+      }
+    }
+    removed_extents_ += removal.extents.size();
+    (void)core_->disk()->Remove(row, removal.extents);  // if it fails the tier is degraded, and the bytes unreachable
+  }
+}
+
+void Evictor::CompactIfWorthwhile() {
+  RocksdbTier* disk = core_->disk();
+  if (disk == nullptr || disk->degraded()) return;
+  const auto garbage = [&] {
+    const uint64_t used = disk->disk_bytes();
+    return used - std::min(used, core_->DiskLiveBytes());
+  };
+  const uint64_t much = disk->budget_bytes() / kGarbageShare;
+  if (removed_extents_ == 0 || garbage() < much) return;
+  removed_extents_ = 0;
+  // Files in which nothing lives go first and cost nothing; then the oldest, which have most garbage.
+  for (double age_cutoff : {0.0, 0.25, 1.0}) {
+    if (!disk->Compact(age_cutoff).ok() || garbage() < much) return;
+  }
+}
+
+absl::Status Evictor::SpillAll() {
+  if (core_->disk() == nullptr) return absl::OkStatus();
+  EvictionPlan plan(Tier::kHost);
+  plan.Make(core_->index(), true, true);
+  absl::Status first;
+  for (auto victim = plan.victims().rbegin(); victim != plan.victims().rend(); ++victim) {
+    Block* block = nullptr;
+    {
+      Index::Locked shard = core_->index().Lock(victim->block);
+      block = shard.Find(victim->block);
+      if (block == nullptr) continue;
+      ++block->references;
+    }
+    std::array<wire::LayerBits, 2> layers{};
+    layers[static_cast<size_t>(victim->kind)] = GroupLayers(0xff, victim->group);
+    const absl::Status spilled = Spill(block, layers);
+    Index::Locked shard = core_->index().Lock(victim->block);
+    --block->references;
+    core_->Collect(shard, block);
+    if (spilled.ok() || absl::IsNotFound(spilled)) continue;
+    const bool full = absl::IsResourceExhausted(spilled) && !core_->disk()->degraded();
+    if (!full && first.ok()) first = spilled;
+    if (core_->disk()->degraded()) break;
+  }
+  return first;
+}
+
+}  // namespace droidspeak

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes room: cold extents go from host memory to RocksDB, and from RocksDB for good.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/time/time.h"
+#include "cacheserver/store/core.h"
+#include "cacheserver/tiers/eviction_policy.h"
+
+namespace droidspeak {
+
+// The victims of one tier, coldest first, from one look at the index. It stays good while it lasts: what was used since
+// is recognised by its recency and stays, and then so does all before it in its chain.
+class EvictionPlan {
+ public:
+  explicit EvictionPlan(Tier tier) : tier_(tier) {}
+
+  // Looks at the whole index. `demotes`: victims stay in the tier below. With `all`, nothing is held: not to evict, but
+  // to have all in order.
+  void Make(Index& index, bool demotes, bool all = false);
+  bool empty() const { return next_ == victims_.size(); }
+  // The next victim whose followers have all gone; nothing when there are no more.
+  std::optional<EvictionCandidate> Next();
+  // The victim stays after all.
+  void Keep(const EvictionCandidate& victim);
+  const std::vector<EvictionCandidate>& victims() const { return victims_; }
+
+ private:
+  struct Run {
+    BlockKey block;
+    Kind kind;
+    uint16_t group;
+    friend bool operator==(const Run&, const Run&) = default;
+    template <typename H>
+    friend H AbslHashValue(H state, const Run& run) {
+      return H::combine(std::move(state), run.block, run.kind, run.group);
+    }
+  };
+  const Tier tier_;
+  std::vector<EvictionCandidate> victims_;
+  size_t next_ = 0;
+  absl::flat_hash_set<Run> blocked_;  // something that follows them stayed
+};
+
+// Used by the maintenance thread alone. Blocks on I/O.
+class Evictor {
+ public:
+  explicit Evictor(StoreCore* core) : core_(core), host_plan_(Tier::kHost), disk_plan_(Tier::kRocksdb) {}
+
+  // Evicts from host memory until a slot of `bytes` is free; then its slot, else null: nothing more can go.
+  std::byte* AllocateEvicting(uint64_t bytes);
+  // Evicts about `bytes` from host memory.
+  void FreeHost(uint64_t bytes);
+
+  // Writes what is only on host, of these layers of the block, to disk. The block is kept by the caller. Extents that
+  // could not be written stay on host only; the status says why.
+  absl::Status Spill(Block* block, const std::array<wire::LayerBits, 2>& layers);
+  // Spills all there is, hottest chains first, from their first blocks on, as far as it fits.
+  absl::Status SpillAll();
+
+  // Deletes on disk what was removed from the index.
+  void ProcessRemovals();
+  // Compacts when garbage is a large part of the limit.
+  void CompactIfWorthwhile();
+
+ private:
+  // Takes one victim off host memory; the bytes freed, 0 when none could go.
+  uint64_t EvictOneFromHost();
+  uint64_t TakeOffHost(const EvictionCandidate& victim);
+  bool EvictOneFromDisk();
+  // Makes `bytes` fit in the budget on disk.
+  absl::Status MakeRoomOnDisk(uint64_t bytes);
+  struct SpillWork {
+    BlockRow row;  // as it is on disk
+    std::vector<RocksdbTier::ExtentWrite> writes;
+    uint64_t bytes = 0;
+  };
+  // What of these layers is on host only. False if the block was removed.
+  bool CollectSpill(const Block& block, const std::array<wire::LayerBits, 2>& layers, SpillWork& work);
+  // Writes the block's extents in pieces of bounded size; marks what is on disk.
+  absl::Status WriteSpill(Block* block, SpillWork& work);
+  bool DiskWorks() const;
+  absl::Status WriteNamespaceOnce(const Block& block);
+
+  StoreCore* const core_;
+  EvictionPlan host_plan_;
+  EvictionPlan disk_plan_;
+  uint64_t removed_extents_ = 0;  // from disk, since the last compaction
+};
+
+// The block's directory row, with what is on disk now. The block's shard is locked.
+BlockRow RowOf(const Block& block);
+
+}  // namespace droidspeak

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads extents from RocksDB on threads of its own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "cacheserver/store/core.h"
+#include "common/base/thread.h"
+
+namespace droidspeak {
+
+// Thread-safe. Into a slot of the pool when one is free at once, else into a staging buffer, for which a load waits
+// without holding anything.
+class Loader {
+ public:
+  // `want_room` is called when the pool had no slot for a load: so that later ones find one.
+  Loader(StoreCore* core, std::function<void(uint64_t bytes)> want_room);
+  ~Loader() { Stop(); }
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  // See ExtentStore::Load. The caller keeps a reference on the block.
+  void Load(Block* block, ExtentSelector extent, ExtentStore::LoadCallback done);
+  // Fails what waits with UNAVAILABLE and joins the threads. Idempotent.
+  void Stop();
+
+ private:
+  struct Task {
+    Block* block;
+    ExtentSelector extent;
+    uint64_t bytes;
+    std::byte* buffer;  // null: not yet allocated
+    bool staging;
+    ExtentStore::LoadCallback done;
+  };
+  void Run();
+  void Execute(Task task);
+  void Finish(Task& task, absl::Status read, uint64_t checksum);
+  void AwaitStaging(Task task);
+  void End(const Task& task, absl::StatusOr<HostExtent> result);
+  void DropCorrupt(const Task& task, const absl::Status& status);
+  void FreeBuffer(const Task& task);
+
+  StoreCore* const core_;
+  const std::function<void(uint64_t)> want_room_;
+  absl::Mutex mutex_;
+  std::deque<Task> tasks_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::unique_ptr<Thread>> threads_;
+};
+
+}  // namespace droidspeak

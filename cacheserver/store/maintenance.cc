@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cacheserver/store/maintenance.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace droidspeak {
+namespace {
+
+// How often expiry and a degraded tier are looked at.
+constexpr absl::Duration kPeriod = absl::Seconds(1);
+// After a look at the index found nothing to evict, loads use staging buffers for so long before the next look.
+constexpr absl::Duration kPointless = absl::Milliseconds(20);
+
+}  // namespace
+
+Maintenance::Maintenance(StoreCore* core, OfferTable* offers)
+    : core_(core), offers_(offers), evictor_(core), room_pointless_until_(absl::InfinitePast()) {
+  thread_ = std::make_unique<Thread>("store-upkeep", [this](const std::stop_token&) { Run(); });
+  sync_thread_ = std::make_unique<Thread>("store-sync", [this](const std::stop_token&) { RunSyncs(); });
+}
+
+void Maintenance::Wake() {
+  absl::MutexLock lock(&mutex_);
+  work_.due = true;
+}
+
+void Maintenance::WantRoom(uint64_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  work_.due = true;
+  work_.room_bytes = std::max(work_.room_bytes, bytes);
+}
+
+void Maintenance::Allocate(uint64_t bytes, std::function<void(std::byte*)> done) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!stopping_) {
+      work_.due = true;
+      work_.allocations.push_back({bytes, std::move(done)});
+      return;
+    }
+  }
+  done(nullptr);
+}
+
+void Maintenance::SealDurably(OfferPtr offer, ExtentStore::SealCallback done) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!stopping_) {
+      work_.due = true;
+      work_.seals.push_back({std::move(offer), std::move(done), absl::OkStatus()});
+      return;
+    }
+  }
+  offer->Release(*core_);
+  done(absl::UnavailableError("the store is closing"));
+}
+
+void Maintenance::Drain() {
+  absl::MutexLock lock(&mutex_);
+  if (stopping_) return;
+  work_.due = true;
+  const uint64_t mine = ++work_.drains;
+  const auto done = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || (drained_ >= mine && syncs_.empty() && !syncing_);
+  };
+  mutex_.Await(absl::Condition(&done));
+}
+
+Maintenance::Work Maintenance::TakeWork() {
+  absl::MutexLock lock(&mutex_);
+  const auto due = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return work_.due || stopping_; };
+  mutex_.AwaitWithTimeout(absl::Condition(&due), kPeriod);
+  Work work = std::exchange(work_, {});
+  work_.drains = work.drains;
+  return work;
+}
+
+void Maintenance::Run() {
+  absl::Time next_period = absl::InfinitePast();
+  while (true) {
+    Work work = TakeWork();
+    bool stopping = false;
+    bool draining = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      stopping = stopping_;
+      draining = work.drains > drained_;
+    }
+    if (stopping) return Fail(work);
+    evictor_.ProcessRemovals();
+    if (draining || absl::Now() >= next_period) {
+      Periodic();
+      next_period = absl::Now() + kPeriod;
+    }
+    for (Allocation& allocation : work.allocations) allocation.done(evictor_.AllocateEvicting(allocation.bytes));
+    if (work.room_bytes > 0) MakeRoomForLoads(work.room_bytes);
+    for (DurableSeal& seal : work.seals) SpillOffer(seal);
+    evictor_.ProcessRemovals();
+    absl::MutexLock lock(&mutex_);
+    drained_ = std::max(drained_, work.drains);
+  }
+}
+
+void Maintenance::Periodic() {
+  offers_->ExpireDue();
+  ExpireBlocks();
+  evictor_.ProcessRemovals();
+  RecoverDisk();
+  evictor_.CompactIfWorthwhile();
+}
+
+void Maintenance::ExpireBlocks() {
+  if (core_->WallSeconds() < core_->next_expiry()) return;
+  core_->ResetNextExpiry();
+  core_->index().ForEach([&](Index::Locked& shard, Block* block) {
+    if (!core_->Expired(*block)) return core_->NoteExpiry(block->expiry);
+    core_->counters.expired.fetch_add(1);
+    core_->Remove(shard, block);
+  });
+}
+
+void Maintenance::RecoverDisk() {
+  if (core_->disk() != nullptr) (void)core_->disk()->TryRecover();  // tried again in the next period
+}
+
+void Maintenance::MakeRoomForLoads(uint64_t bytes) {
+  if (absl::Now() < room_pointless_until_ || core_->pool().slots().CanAllocate(bytes)) return;
+  evictor_.FreeHost(bytes);
+  if (!core_->pool().slots().CanAllocate(bytes)) room_pointless_until_ = absl::Now() + kPointless;
+}
+
+void Maintenance::SpillOffer(DurableSeal& seal) {
+  for (const Offer::Kept& kept : seal.offer->KeptExtents()) {
+    const absl::Status spilled = evictor_.Spill(kept.block, kept.layers);
+    if (absl::IsUnavailable(spilled)) seal.status = spilled;
+    if (!seal.status.ok()) break;
+    uint64_t lost = 0;
+    Index::Locked shard = core_->index().Lock(kept.block->key);
+    for (Kind kind : kKinds) {
+      ForEachLayer(kind, kept.layers[static_cast<size_t>(kind)], [&](ExtentSelector extent) {
+        lost += kept.block->linked && kept.block->Has(ExtentState::kDisk, extent.kind, extent.layer) ? 0 : 1;
+      });
+    }
+    if (lost > 0) {
+      seal.status = absl::ResourceExhaustedError(
+          absl::StrCat(lost, " extents of block ", kept.block->key.hash.Hex(), " could not be kept on disk"));
+    }
+  }
+  seal.offer->Release(*core_);
+  if (!seal.status.ok()) return seal.done(seal.status);
+  absl::MutexLock lock(&mutex_);
+  syncs_.push_back(std::move(seal));
+}
+
+void Maintenance::RunSyncs() {
+  while (true) {
+    std::vector<DurableSeal> seals;
+    {
+      absl::MutexLock lock(&mutex_);
+      syncing_ = false;
+      const auto due = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !syncs_.empty() || syncs_stopping_; };
+      mutex_.Await(absl::Condition(&due));
+      if (syncs_.empty()) return;
+      seals.swap(syncs_);
+      syncing_ = true;
+    }
+    // One flush for all that wait.
+    const absl::Status synced = core_->disk()->Sync();
+    for (DurableSeal& seal : seals) {
+      seal.done(synced.ok() ? absl::OkStatus() : absl::UnavailableError(synced.message()));
+    }
+  }
+}
+
+void Maintenance::Fail(Work& work) {
+  for (Allocation& allocation : work.allocations) allocation.done(nullptr);
+  for (DurableSeal& seal : work.seals) {
+    seal.offer->Release(*core_);
+    seal.done(absl::UnavailableError("the store is closing"));
+  }
+}
+
+absl::Status Maintenance::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return absl::OkStatus();
+    stopped_ = true;
+    stopping_ = true;
+  }
+  thread_->Stop();
+  {
+    absl::MutexLock lock(&mutex_);
+    syncs_stopping_ = true;
+  }
+  sync_thread_->Stop();
+  if (core_->disk() == nullptr) return absl::OkStatus();
+  evictor_.ProcessRemovals();
+  const absl::Status spilled = evictor_.SpillAll();
+  const absl::Status synced = core_->disk()->Sync();
+  return spilled.ok() ? synced : spilled;
+}
+
+}  // namespace droidspeak

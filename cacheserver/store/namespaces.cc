@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cacheserver/store/namespaces.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/bytes.h"
+#include "common/base/status.h"
+
+namespace droidspeak {
+
+absl::StatusOr<uint32_t> NamespaceTable::Open(uint32_t tenant, const Digest& name, const Layout& layout) {
+  RETURN_IF_ERROR(layout.Validate());
+  for (Kind kind : {Kind::kKv, Kind::kE}) {
+    if (layout.extent_bytes(kind) > max_extent_bytes_) {
+      return absl::InvalidArgumentError(absl::StrCat("layout: extents of ", FormatBytes(layout.extent_bytes(kind)),
+                                                     " are too large for the host pool, expected at most ",
+                                                     FormatBytes(max_extent_bytes_)));
+    }
+  }
+  absl::MutexLock lock(&mutex_);
+  const auto known = by_name_.find(BlockKey{tenant, name});
+  if (known != by_name_.end()) {
+    const Layout& before = by_id_.at(known->second)->row.layout;
+    if (before == layout) return known->second;
+    return absl::InvalidArgumentError(
+        absl::StrCat("layout: the namespace has ", before.ToString(), ", got ", layout.ToString()));
+  }
+  if (by_id_.size() >= max_namespaces_) {
+    return absl::ResourceExhaustedError(absl::StrCat("the server has its limit of ", max_namespaces_, " namespaces"));
+  }
+  const uint32_t id = next_id_++;
+  by_id_.emplace(id, std::make_unique<NamespaceEntry>(NamespaceRow{id, tenant, name, layout}, false));
+  by_name_.emplace(BlockKey{tenant, name}, id);
+  return id;
+}
+
+bool NamespaceTable::Restore(const NamespaceRow& row) {
+  absl::MutexLock lock(&mutex_);
+  if (by_id_.contains(row.id) || !by_name_.emplace(BlockKey{row.tenant, row.name}, row.id).second) return false;
+  by_id_.emplace(row.id, std::make_unique<NamespaceEntry>(row, true));
+  next_id_ = std::max(next_id_, row.id + 1);
+  return true;
+}
+
+NamespaceEntry* NamespaceTable::Find(uint32_t id) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second.get();
+}
+
+}  // namespace droidspeak

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The namespaces a store knows: small ids for digests, and what their extents measure.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "cacheserver/tiers/records.h"
+
+namespace droidspeak {
+
+struct NamespaceEntry {
+  explicit NamespaceEntry(NamespaceRow row, bool on_disk) : row(std::move(row)), on_disk(on_disk) {}
+  const NamespaceRow row;
+  std::atomic<bool> on_disk;  // its row is in RocksDB; written by the maintenance thread
+
+  uint64_t extent_bytes(Kind kind) const { return row.layout.extent_bytes(kind); }
+};
+
+// Thread-safe. Entries live as long as the table; ids are never reused.
+class NamespaceTable {
+ public:
+  NamespaceTable(uint32_t max_namespaces, uint64_t max_extent_bytes)
+      : max_namespaces_(max_namespaces), max_extent_bytes_(max_extent_bytes) {}
+
+  // The errors are ExtentStore::OpenNamespace's.
+  [[nodiscard]] absl::StatusOr<uint32_t> Open(uint32_t tenant, const Digest& name, const Layout& layout);
+  // At recovery. False if its id or name is there already.
+  bool Restore(const NamespaceRow& row);
+  // Null for an unknown id.
+  NamespaceEntry* Find(uint32_t id) const;
+
+ private:
+  const uint32_t max_namespaces_;
+  const uint64_t max_extent_bytes_;
+  mutable absl::Mutex mutex_;
+  absl::flat_hash_map<uint32_t, std::unique_ptr<NamespaceEntry>> by_id_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<BlockKey, uint32_t> by_name_ ABSL_GUARDED_BY(mutex_);  // (tenant, name)
+  uint32_t next_id_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace droidspeak

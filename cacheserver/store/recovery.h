@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opens the tier on disk and rebuilds the index from its directory.
+#pragma once
+
+#include "absl/status/status.h"
+#include "cacheserver/store/core.h"
+
+namespace droidspeak {
+
+// Only rows are read here; extents are verified when they are. Rows that make no sense (unknown namespace, layers
+// beyond its layout) are left out.
+[[nodiscard]] absl::Status OpenDisk(StoreCore& core);
+
+}  // namespace droidspeak

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The settings of RocksDB, in one place with their reasons.
+#pragma once
+
+#include <string>
+
+#include "rocksdb/options.h"
+
+namespace droidspeak {
+
+struct RocksdbTuning {
+  rocksdb::DBOptions db;
+  rocksdb::ColumnFamilyOptions directory;
+  rocksdb::ColumnFamilyOptions extents;
+};
+
+// `env` null: the machine's. Looks at `folder` for what its file system can.
+RocksdbTuning TuneRocksdb(const std::string& folder, rocksdb::Env* env);
+
+}  // namespace droidspeak

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control plane of one server as the client calls it. The only file of the client that speaks gRPC is
+// control_channel.cc.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/src/link.h"
+#include "droidspeak/keys.h"
+
+namespace droidspeak {
+
+// Each call blocks, at most `timeout`, less when `stop` is requested. Thread-safe.
+class ControlChannel {
+ public:
+  explicit ControlChannel(const std::string& host_port);
+  ~ControlChannel();
+
+  struct Opened {
+    SessionInfo session;
+    absl::Duration lease;
+    std::string secret_id;
+    std::string reason;  // why this transport
+  };
+  [[nodiscard]] absl::StatusOr<Opened> OpenSession(const std::vector<std::string>& transports, absl::Duration timeout,
+                                                   const std::stop_token& stop);
+
+  struct OpenedNamespace {
+    uint32_t id = 0;
+    Digest bytes;
+  };
+  [[nodiscard]] absl::StatusOr<OpenedNamespace> OpenNamespace(const SessionInfo& session, const Digest& weights,
+                                                              const std::optional<Digest>& adapter,
+                                                              const Layout& layout, absl::Duration timeout);
+
+  // NOT_FOUND: the server does not know the session (any more).
+  [[nodiscard]] absl::Status Heartbeat(const SessionInfo& session, absl::Duration timeout, const std::stop_token& stop);
+  void CloseSession(const SessionInfo& session, absl::Duration timeout);
+
+ private:
+  struct Stub;
+  const std::string host_port_;
+  const std::unique_ptr<Stub> stub_;
+};
+
+}  // namespace droidspeak

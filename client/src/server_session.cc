@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/src/server_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "common/base/log.h"
+#include "common/base/status.h"
+
+namespace droidspeak {
+namespace {
+
+constexpr absl::Duration kHeartbeatInterval = absl::Milliseconds(500);
+constexpr absl::Duration kHeartbeatTimeout = absl::Seconds(1);
+// One lost heartbeat may be a busy machine; two are a server that has stopped.
+constexpr int kHeartbeatStrikes = 2;
+constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
+constexpr absl::Duration kLongestBackoff = absl::Seconds(2);
+constexpr absl::Duration kGoodbyeTimeout = absl::Milliseconds(200);
+
+}  // namespace
+
+ServerSession::ServerSession(Reactor& reactor, Directory& directory, ServerAddress address,
+                             std::vector<std::string> transports, absl::Duration connect_timeout)
+    : reactor_(reactor),
+      directory_(directory),
+      address_(std::move(address)),
+      transports_(std::move(transports)),
+      connect_timeout_(connect_timeout),
+      channel_(address_.host_port) {
+  thread_ = std::make_unique<Thread>("ds-session", [this](const std::stop_token& stop) { Run(stop); });
+}
+
+ServerSession::~ServerSession() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  thread_->Stop();
+}
+
+absl::Status ServerSession::WaitForFirstAttempt() {
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(
+      +[](std::optional<absl::Status>* attempt) { return attempt->has_value(); }, &first_attempt_));
+  return *first_attempt_;
+}
+
+std::shared_ptr<Link> ServerSession::link() const {
+  absl::MutexLock lock(&mutex_);
+  return link_ != nullptr && link_->live() ? link_ : nullptr;
+}
+
+std::optional<Target> ServerSession::Find(int namespace_index) const {
+  absl::MutexLock lock(&mutex_);
+  if (link_ == nullptr || !link_->live() || namespace_index >= static_cast<int>(namespace_ids_.size()) ||
+      !namespace_ids_[namespace_index].has_value()) {
+    return std::nullopt;
+  }
+  return Target{link_, *namespace_ids_[namespace_index]};
+}
+
+void ServerSession::Announce(const std::shared_ptr<RegionMemory>& memory) {
+  absl::MutexLock lock(&mutex_);
+  if (link_ != nullptr) link_->Announce(memory);
+}
+
+void ServerSession::Withdraw(uint32_t region) {
+  absl::MutexLock lock(&mutex_);
+  if (link_ != nullptr) link_->Withdraw(region);
+}
+
+absl::Status ServerSession::OpenNamespace(int namespace_index) {
+  const std::shared_ptr<Link> link = this->link();
+  if (link == nullptr) return absl::UnavailableError(absl::StrCat("no connection to ", address_.host_port));
+  return OpenOnServer(link->session(), namespace_index);
+}
+
+absl::Status ServerSession::OpenOnServer(const SessionInfo& session, int namespace_index) {
+  const Directory::NamespaceKey key = directory_.namespace_key(namespace_index);
+  ASSIGN_OR_RETURN(const ControlChannel::OpenedNamespace opened,
+                   channel_.OpenNamespace(session, key.weights, key.adapter, key.layout, connect_timeout_));
+  RETURN_IF_ERROR(directory_.AgreeOnBytes(namespace_index, opened.bytes, session.server_name));
+  absl::MutexLock lock(&mutex_);
+  if (link_ == nullptr || link_->session().id != session.id) {
+    return absl::UnavailableError(absl::StrCat("the session with ", address_.host_port, " was lost"));
+  }
+  if (static_cast<int>(namespace_ids_.size()) <= namespace_index) namespace_ids_.resize(namespace_index + 1);
+  namespace_ids_[namespace_index] = opened.id;
+  return absl::OkStatus();
+}
+
+void ServerSession::Run(const std::stop_token& stop) {
+  absl::Duration backoff = kFirstBackoff;
+  const std::stop_callback wake(stop, [this] {
+    absl::MutexLock lock(&mutex_);  // makes waiters look at stopping_ again
+    stopping_ = true;
+  });
+  while (!stop.stop_requested()) {
+    const absl::Status established = Establish(stop);
+    bool first = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      first = !std::exchange(first_attempt_, established).has_value();
+    }
+    if (established.ok()) {
+      backoff = kFirstBackoff;
+      KeepAlive(stop);
+    } else {
+      if (!first) spdlog::debug("server {}: {}", address_.host_port, std::string(established.message()));
+      Retire(established);
+    }
+    absl::MutexLock lock(&mutex_);
+    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), backoff);
+    backoff = std::min(2 * backoff, kLongestBackoff);
+  }
+  if (const std::shared_ptr<Link> last = link(); last != nullptr)
+    channel_.CloseSession(last->session(), kGoodbyeTimeout);
+  Retire(absl::CancelledError("the client is closing"));
+  for (const auto& link : retired_) reactor_.RunAndWait([&] { link->Drop(); });
+}
+
+absl::Status ServerSession::Establish(const std::stop_token& stop) {
+  ASSIGN_OR_RETURN(const ControlChannel::Opened opened, channel_.OpenSession(transports_, connect_timeout_, stop));
+  const SessionInfo& session = opened.session;
+  if (!address_.name.empty() && session.server_name != address_.name) {
+    return absl::FailedPreconditionError(absl::StrCat("the server at ", address_.host_port, " calls itself '",
+                                                      session.server_name, "'; expected '", address_.name, "'"));
+  }
+  RETURN_IF_ERROR(directory_.AgreeOnSecret(opened.secret_id, session.server_name));
+  {
+    const auto link = std::make_shared<Link>(reactor_, session, [this](const absl::Status& why) {
+      absl::MutexLock lock(&mutex_);
+      link_state_ = LinkState::kClosed;
+      closed_why_ = why;
+    });
+    {
+      absl::MutexLock lock(&mutex_);
+      link_ = link;
+      link_state_ = LinkState::kConnecting;
+      namespace_ids_.clear();
+      // Under the lock, so that a region made from now on is announced to this link and one made before is in the list.
+      link->Start(directory_.regions(), [this] {
+        absl::MutexLock ready(&mutex_);
+        link_state_ = LinkState::kReady;
+      });
+    }
+  }
+  RETURN_IF_ERROR(WaitUntilReady());
+  for (int i = 0; i < directory_.namespaces(); ++i) RETURN_IF_ERROR(OpenOnServer(session, i));
+  spdlog::info("server {} ({}): connected over {} ({})", session.server_name, address_.host_port, session.transport,
+               opened.reason);
+  return absl::OkStatus();
+}
+
+absl::Status ServerSession::WaitUntilReady() {
+  absl::MutexLock lock(&mutex_);
+  const auto settled = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return link_state_ != LinkState::kConnecting || stopping_;
+  };
+  if (!mutex_.AwaitWithTimeout(absl::Condition(&settled), connect_timeout_)) {
+    return absl::DeadlineExceededError(absl::StrCat("no data-plane connection to ", link_->session().transport, ":",
+                                                    link_->session().address, " within ",
+                                                    absl::FormatDuration(connect_timeout_)));
+  }
+  if (link_state_ == LinkState::kReady) return absl::OkStatus();
+  return Annotate(stopping_ ? absl::CancelledError("the client is closing") : closed_why_,
+                  absl::StrCat("data-plane connection to ", link_->session().transport, ":", link_->session().address));
+}
+
+void ServerSession::KeepAlive(const std::stop_token& stop) {
+  const std::shared_ptr<Link> link = this->link();
+  if (link == nullptr) return;
+  const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return link_state_ == LinkState::kClosed || stopping_;
+  };
+  int strikes = 0;
+  while (true) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&ended), kHeartbeatInterval)) {
+        if (!stopping_) spdlog::warn("server {}: {}", address_.host_port, std::string(closed_why_.message()));
+        break;
+      }
+    }
+    const absl::Status beat = channel_.Heartbeat(link->session(), kHeartbeatTimeout, stop);
+    strikes = beat.ok() ? 0 : strikes + 1;
+    if (absl::IsNotFound(beat) || strikes >= kHeartbeatStrikes) {
+      spdlog::warn("server {}: heartbeat: {}", address_.host_port, std::string(beat.message()));
+      Retire(Annotate(beat, "heartbeat"));
+      return;
+    }
+  }
+  if (!stop.stop_requested()) Retire(absl::UnavailableError("the connection was lost"));
+}
+
+void ServerSession::Retire(const absl::Status& why) {
+  std::shared_ptr<Link> link;
+  {
+    absl::MutexLock lock(&mutex_);
+    link = std::exchange(link_, nullptr);
+    namespace_ids_.clear();
+  }
+  if (link == nullptr) return;
+  link->Close(why);
+  std::erase_if(retired_, [](const auto& old) { return old.use_count() == 1; });
+  retired_.push_back(std::move(link));
+}
+
+}  // namespace droidspeak

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/model/forward_pass.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "common/base/status.h"
+#include "engine/model/kernels.h"
+#include "engine/model/torch_types.h"
+
+namespace droidspeak {
+namespace {
+
+// Elements that one thread should at least get of an element-wise step: less is not worth waking it.
+constexpr int64_t kGrainElements = 16384;
+
+// Row pointers of a matrix whose rows are contiguous.
+class Rows {
+ public:
+  explicit Rows(const at::Tensor& matrix)
+      : data_(static_cast<std::byte*>(matrix.data_ptr())), stride_(matrix.stride(0) * matrix.element_size()) {}
+  [[nodiscard]] std::byte* operator[](int64_t row) const { return data_ + row * stride_; }
+
+ private:
+  std::byte* data_;
+  int64_t stride_;
+};
+
+// Calls body(row) for each row, `width` elements wide, split over libtorch's threads.
+template <typename Body>
+void ForEachRow(int64_t rows, int64_t width, const Body& body) {
+  at::parallel_for(0, rows, std::max<int64_t>(1, kGrainElements / width), [&body](int64_t first, int64_t end) {
+    for (int64_t row = first; row < end; ++row) body(row);
+  });
+}
+
+std::optional<at::Tensor> Optional(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
+// Rows [first, first + count) of a fused projection: contiguous, nothing is copied.
+at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t first, int64_t count) {
+  return at::linear(x, weight.narrow(0, first, count), Optional(bias.defined() ? bias.narrow(0, first, count) : bias));
+}
+
+}  // namespace
+
+ForwardPass::ForwardPass(const Model& model, KvSlab& slab, const ForwardInput& input)
+    : model_(model),
+      slab_(slab),
+      input_(input),
+      end_layer_(input.end_layer < 0 ? model.config().layers : input.end_layer),
+      kv_only_(input.kv_only_in_last_layer || input.wanted.empty()),
+      query_rows_(AllRows(input.rows)) {
+  MakeRuns();
+}
+
+void ForwardPass::MakeRuns() {
+  runs_.clear();
+  for (size_t i = 0; i < query_rows_.size(); ++i) {
+    const Row& row = input_.rows[query_rows_[i]];
+    const int64_t base = row.slot - row.position;
+    if (i > 0) {
+      AttentionRun& run = runs_.back();
+      const Row& before = input_.rows[query_rows_[i - 1]];
+      if (before.sequence == row.sequence && row.position == run.first_position + run.count) {
+        ++run.count;
+        continue;
+      }
+    }
+    runs_.push_back(
+        {.first_row = static_cast<int64_t>(i), .count = 1, .first_position = row.position, .base_slot = base});
+  }
+}
+
+void ForwardPass::Enter() {
+  if (input_.e.defined()) {
+    x_ = input_.e.contiguous();
+    return;
+  }
+  at::Tensor tokens = at::empty({static_cast<int64_t>(input_.rows.size())}, at::kLong);
+  for (size_t i = 0; i < input_.rows.size(); ++i) tokens.data_ptr<int64_t>()[i] = input_.rows[i].token;
+  x_ = model_.embeddings().index_select(0, tokens);
+  owns_x_ = true;
+}
+
+at::Tensor ForwardPass::AddNorm(const at::Tensor& weight) {
+  at::Tensor normed = at::empty_like(x_);
+  const at::Tensor sum = owns_x_ || !pending_.defined() ? x_ : at::empty_like(x_);
+  const int64_t width = x_.size(1);
+  const auto epsilon = static_cast<float>(model_.config().rms_norm_eps);
+  const Rows from(x_), to_sum(sum), to(normed);
+  const void* scale = weight.data_ptr();
+  if (pending_.defined()) {
+    const Rows add(pending_);
+    ForEachRow(x_.size(0), width, [&, dtype = model_.dtype()](int64_t i) {
+      AddNormRow(dtype, from[i], add[i], scale, to_sum[i], to[i], width, epsilon);
+    });
+    x_ = sum;
+    owns_x_ = true;
+    pending_.reset();
+  } else {
+    ForEachRow(x_.size(0), width,
+               [&, dtype = model_.dtype()](int64_t i) { NormRow(dtype, from[i], scale, to[i], width, epsilon); });
+  }
+  return normed;
+}
+
+absl::Status ForwardPass::StoreKv(int64_t layer, const at::Tensor& kv) {
+  const int64_t heads = slab_.kv_heads(), head_dim = slab_.head_dim(), half = heads * head_dim;
+  const int64_t head_bytes = head_dim * DtypeBytes(model_.dtype());
+  const Rows from(kv);
+  ForEachRow(kv.size(0), 2 * half, [&](int64_t i) {
+    const Row& row = input_.rows[i];
+    const std::byte* k = from[i];
+    const std::byte* v = k + heads * head_bytes;
+    for (int64_t head = 0; head < heads; ++head) {
+      RotateRow(model_.dtype(), k + head * head_bytes, slab_.KAddress(layer, head, row.slot),
+                model_.rope().Cos(row.position), model_.rope().Sin(row.position), head_dim / 2);
+      std::memcpy(slab_.VAddress(layer, head, row.slot), v + head * head_bytes, head_bytes);
+    }
+  });
+  if (input_.hooks == nullptr) return absl::OkStatus();
+  return input_.hooks->OnKv({.layer = layer,
+                             .e = x_,
+                             .k = kv.narrow(1, 0, half).unflatten(1, {heads, head_dim}),
+                             .v = kv.narrow(1, half, half).unflatten(1, {heads, head_dim})});
+}
+
+void ForwardPass::RotateQ(const at::Tensor& q) {
+  const int64_t heads = q.size(1), head_dim = q.size(2);
+  const int64_t head_bytes = head_dim * DtypeBytes(model_.dtype());
+  const Rows rows(q);
+  ForEachRow(q.size(0), heads * head_dim, [&](int64_t i) {
+    const int64_t position = input_.rows[query_rows_[i]].position;
+    for (int64_t head = 0; head < heads; ++head) {
+      std::byte* values = rows[i] + head * head_bytes;
+      RotateRow(model_.dtype(), values, values, model_.rope().Cos(position), model_.rope().Sin(position), head_dim / 2);
+    }
+  });
+}
+
+void ForwardPass::Finish(int64_t layer, const at::Tensor& q) {
+  const LayerWeights& weights = model_.layer(layer);
+  RotateQ(q);
+  at::Tensor attended = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
+  for (const AttentionRun& run : runs_) Attend(q, slab_, layer, model_.config().windows[layer], run, attended);
+  pending_ = at::linear(attended, weights.o, Optional(weights.o_bias));
+  const at::Tensor normed = AddNorm(weights.post_norm);
+  const at::Tensor gate_up = at::linear(normed, weights.gate_up, Optional(weights.gate_up_bias));
+  const int64_t wide = gate_up.size(1) / 2;
+  const at::Tensor product = at::empty({gate_up.size(0), wide}, gate_up.options());
+  const Rows gate(gate_up), up(gate_up.narrow(1, wide, wide)), to(product);
+  ForEachRow(gate_up.size(0), wide,
+             [&, dtype = model_.dtype()](int64_t i) { SiluMulRow(dtype, gate[i], up[i], to[i], wide); });
+  pending_ = at::linear(product, weights.down, Optional(weights.down_bias));
+}
+
+void ForwardPass::KeepWanted() {
+  query_rows_ = input_.wanted;
+  MakeRuns();
+}
+
+absl::Status ForwardPass::RunLayer(int64_t layer) {
+  if (input_.hooks != nullptr) RETURN_IF_ERROR(input_.hooks->BeforeLayer(layer));
+  const ModelConfig& config = model_.config();
+  const LayerWeights& weights = model_.layer(layer);
+  const int64_t q_width = config.heads * config.head_dim, kv_width = 2 * config.kv_heads * config.head_dim;
+  const bool last = layer + 1 == end_layer_;
+  at::Tensor normed = AddNorm(weights.input_norm), q;
+  if (last && (kv_only_ || input_.wanted.size() < input_.rows.size())) {
+    RETURN_IF_ERROR(StoreKv(layer, Linear(normed, weights.qkv, weights.qkv_bias, q_width, kv_width)));
+    if (kv_only_) return absl::OkStatus();
+    const at::Tensor wanted = at::tensor(at::IntArrayRef(input_.wanted), at::kLong);
+    x_ = x_.index_select(0, wanted);
+    owns_x_ = true;
+    q = Linear(normed.index_select(0, wanted), weights.qkv, weights.qkv_bias, 0, q_width);
+    KeepWanted();
+  } else {
+    const at::Tensor qkv = at::linear(normed, weights.qkv, Optional(weights.qkv_bias));
+    RETURN_IF_ERROR(StoreKv(layer, qkv.narrow(1, q_width, kv_width)));
+    q = qkv.narrow(1, 0, q_width);
+  }
+  Finish(layer, q.unflatten(1, {config.heads, config.head_dim}));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ForwardResult> ForwardPass::Run() {
+  // Tensors stay ordinary ones (unlike under InferenceMode), autograd costs nothing.
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  Enter();
+  for (int64_t layer = input_.first_layer; layer < end_layer_; ++layer) RETURN_IF_ERROR(RunLayer(layer));
+  ForwardResult result;
+  if (kv_only_) return result;
+  const at::Tensor normed = AddNorm(model_.final_norm());
+  result.hidden = x_;
+  if (end_layer_ == model_.config().layers) result.logits = at::linear(normed, model_.lm_head()).to(at::kFloat);
+  return result;
+}
+
+}  // namespace droidspeak

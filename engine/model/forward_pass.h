@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// One run of Forward, layer by layer.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/model/attention.h"
+#include "engine/model/forward.h"
+
+namespace droidspeak {
+
+// Holds the residual stream of a checked input between layers. On the stack of one thread, which may use libtorch's
+// pool; `model`, `slab` and `input` outlive it.
+class ForwardPass {
+ public:
+  ForwardPass(const Model& model, KvSlab& slab, const ForwardInput& input);
+
+  [[nodiscard]] absl::StatusOr<ForwardResult> Run();
+
+ private:
+  // The residual stream entering the range.
+  void Enter();
+  // Adds pending_ to x_, and returns the norm of that times `weight`.
+  [[nodiscard]] at::Tensor AddNorm(const at::Tensor& weight);
+  // kv: [rows, 2 kv_heads head_dim]. K goes to the slab rotated, V as it is; then the hook is called.
+  [[nodiscard]] absl::Status StoreKv(int64_t layer, const at::Tensor& kv);
+  // Rotates q [query rows, heads, head_dim] in place.
+  void RotateQ(const at::Tensor& q);
+  // Attention and MLP of the query rows.
+  void Finish(int64_t layer, const at::Tensor& q);
+  [[nodiscard]] absl::Status RunLayer(int64_t layer);
+  // From here on only the wanted rows are queries.
+  void KeepWanted();
+  void MakeRuns();
+
+  const Model& model_;
+  KvSlab& slab_;
+  const ForwardInput& input_;
+  const int64_t end_layer_;
+  const bool kv_only_;  // the last layer ends with its K and V
+
+  std::vector<int64_t> query_rows_;  // indexes into input_.rows of the rows that x_ holds
+  std::vector<AttentionRun> runs_;   // the same, cut where the sequence or the positions break
+  at::Tensor x_;                     // [query rows, hidden], the residual stream
+  at::Tensor pending_;               // what a block adds to x_, kept until the next norm reads both; undefined if none
+  bool owns_x_ = false;              // x_ may be written
+};
+
+}  // namespace droidspeak

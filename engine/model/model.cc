@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/model/model.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "engine/model/model_loader.h"
+#include "engine/model/torch_types.h"
+
+namespace droidspeak {
+namespace {
+
+bool IsFolder(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::is_directory(path, ignored);
+}
+
+}  // namespace
+
+absl::StatusOr<ModelPath> ParseModelPath(const std::string& spec) {
+  if (IsFolder(spec)) return ModelPath{.dir = spec};
+  const size_t plus = spec.rfind('+');
+  ModelPath path{.dir = spec.substr(0, plus)};
+  if (!IsFolder(path.dir))
+    return absl::NotFoundError(absl::StrCat("model '", spec, "': '", path.dir, "' is not a folder"));
+  path.adapter = spec.substr(plus + 1);
+  if (!IsFolder(path.adapter)) {
+    return absl::NotFoundError(absl::StrCat("model '", spec, "': adapter '", path.adapter, "' is not a folder"));
+  }
+  return path;
+}
+
+Model::Model(ModelPath path, ModelConfig config, Dtype dtype)
+    : path_(std::move(path)),
+      config_(std::move(config)),
+      dtype_(dtype),
+      rope_(config_.rope, config_.head_dim, config_.max_positions) {}
+
+absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& spec, Dtype dtype) {
+  ASSIGN_OR_RETURN(ModelPath path, ParseModelPath(spec));
+  return WithoutExceptions(absl::StrCat("loading model '", spec, "'"),
+                           [&]() -> absl::StatusOr<std::shared_ptr<const Model>> {
+                             const at::NoGradGuard no_grad;
+                             ASSIGN_OR_RETURN(ModelConfig config, LoadModelConfig(path.dir));
+                             std::unique_ptr<LoraAdapter> adapter;
+                             if (!path.adapter.empty()) {
+                               ASSIGN_OR_RETURN(adapter, LoraAdapter::Load(path.adapter, config));
+                             }
+                             ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(path.dir));
+                             std::shared_ptr<Model> model(new Model(std::move(path), std::move(config), dtype));
+                             RETURN_IF_ERROR(ModelLoader(*model, std::move(checkpoint), std::move(adapter)).Load());
+                             return model;
+                           });
+}
+
+int64_t Model::weight_bytes() const {
+  int64_t bytes = 0;
+  const auto add = [&bytes](const at::Tensor& tensor) {
+    bytes += tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
+  };
+  add(embeddings_);
+  add(final_norm_);
+  if (!lm_head_.is_same(embeddings_)) add(lm_head_);
+  for (const LayerWeights& layer : layers_) {
+    for (const at::Tensor* tensor :
+         {&layer.input_norm, &layer.post_norm, &layer.qkv, &layer.qkv_bias, &layer.o, &layer.o_bias, &layer.gate_up,
+          &layer.gate_up_bias, &layer.down, &layer.down_bias}) {
+      add(*tensor);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace droidspeak

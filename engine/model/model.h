@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model in memory: its configuration, its weights in the run's dtype with the adapter merged, its rotary tables.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/statusor.h"
+#include "engine/model/config.h"
+#include "engine/model/dtype.h"
+#include "engine/model/rope.h"
+
+namespace droidspeak {
+
+// `DIR[+ADAPTER_DIR]` taken apart; `adapter` is empty without one.
+struct ModelPath {
+  std::string dir;
+  std::string adapter;
+};
+// If `spec` as a whole is a folder it is DIR; otherwise the last '+' separates the adapter. Missing folders are
+// refused.
+[[nodiscard]] absl::StatusOr<ModelPath> ParseModelPath(const std::string& spec);
+
+// One decoder layer. Projections of one input are fused along their outputs: qkv = q, k, v rows; gate_up = gate, up
+// rows. Undefined tensors are absent biases.
+struct LayerWeights {
+  at::Tensor input_norm, post_norm;  // [hidden]
+  at::Tensor qkv, qkv_bias;          // [(heads + 2 kv_heads) head_dim, hidden]
+  at::Tensor o, o_bias;              // [hidden, heads head_dim]
+  at::Tensor gate_up, gate_up_bias;  // [2 intermediate, hidden]
+  at::Tensor down, down_bias;        // [hidden, intermediate]
+};
+
+// Immutable after Load: any number of threads may run forwards on it.
+class Model {
+ public:
+  // Reads, checks, converts to `dtype`, merges the adapter. Errors name the file, tensor or field and what was
+  // expected.
+  [[nodiscard]] static absl::StatusOr<std::shared_ptr<const Model>> Load(const std::string& spec, Dtype dtype);
+
+  [[nodiscard]] const ModelPath& path() const { return path_; }
+  [[nodiscard]] const ModelConfig& config() const { return config_; }
+  [[nodiscard]] Dtype dtype() const { return dtype_; }
+  [[nodiscard]] const Rope& rope() const { return rope_; }
+  [[nodiscard]] const at::Tensor& embeddings() const { return embeddings_; }  // [vocab, hidden]
+  [[nodiscard]] const at::Tensor& final_norm() const { return final_norm_; }  // [hidden]
+  [[nodiscard]] const at::Tensor& lm_head() const { return lm_head_; }        // [vocab, hidden]; may be embeddings()
+  [[nodiscard]] const LayerWeights& layer(int64_t index) const { return layers_[index]; }
+  [[nodiscard]] int64_t weight_bytes() const;
+
+ private:
+  friend class ModelLoader;
+  Model(ModelPath path, ModelConfig config, Dtype dtype);
+
+  ModelPath path_;
+  ModelConfig config_;
+  Dtype dtype_;
+  Rope rope_;
+  at::Tensor embeddings_, final_norm_, lm_head_;
+  std::vector<LayerWeights> layers_;
+};
+
+}  // namespace droidspeak

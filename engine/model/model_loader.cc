@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/model/model_loader.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status.h"
+#include "engine/model/torch_types.h"
+#include "engine/model/weight_reader.h"
+
+namespace droidspeak {
+
+absl::StatusOr<at::Tensor> ModelLoader::View(const std::string& name, const std::vector<int64_t>& shape) {
+  used_.insert(name);
+  return ViewWeight(checkpoint_, model_.path_.dir, name, shape);
+}
+
+void ModelLoader::Release(const std::string& name) {
+  ReleasePages(checkpoint_.tensors().at(name));
+}
+
+absl::StatusOr<at::Tensor> ModelLoader::LoadTensor(const std::string& name, const std::vector<int64_t>& shape) {
+  ASSIGN_OR_RETURN(const at::Tensor view, View(name, shape));
+  at::Tensor copy = view.to(ScalarType(model_.dtype_), /*non_blocking=*/false, /*copy=*/true);
+  Release(name);
+  return copy;
+}
+
+absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Part>& parts, int64_t in, bool bias,
+                                    at::Tensor& weight, at::Tensor& bias_out) {
+  int64_t rows = 0;
+  for (const Part& part : parts) rows += part.out;
+  const at::ScalarType type = ScalarType(model_.dtype_);
+  weight = at::empty({rows, in}, type);
+  if (bias) bias_out = at::empty({rows}, type);
+  int64_t first = 0;
+  for (const Part& part : parts) {
+    const std::string module = absl::StrCat("model.layers.", layer, ".", part.module);
+    ASSIGN_OR_RETURN(at::Tensor stored, View(module + ".weight", {part.out, in}));
+    if (const at::Tensor delta = adapter_ ? adapter_->Delta(module) : at::Tensor(); delta.defined()) {
+      stored = stored.to(at::kFloat) + delta;
+    }
+    weight.narrow(0, first, part.out).copy_(stored);
+    Release(module + ".weight");
+    if (bias) {
+      ASSIGN_OR_RETURN(const at::Tensor stored_bias, View(module + ".bias", {part.out}));
+      bias_out.narrow(0, first, part.out).copy_(stored_bias);
+    }
+    first += part.out;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModelLoader::LoadLayer(int64_t layer) {
+  const ModelConfig& config = model_.config_;
+  const int64_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
+  const int64_t hidden = config.hidden_size, wide = config.intermediate_size;
+  LayerWeights& weights = model_.layers_[layer];
+  const std::string prefix = absl::StrCat("model.layers.", layer, ".");
+  ASSIGN_OR_RETURN(weights.input_norm, LoadTensor(prefix + "input_layernorm.weight", {hidden}));
+  ASSIGN_OR_RETURN(weights.post_norm, LoadTensor(prefix + "post_attention_layernorm.weight", {hidden}));
+  RETURN_IF_ERROR(LoadFused(layer, {{"self_attn.q_proj", q}, {"self_attn.k_proj", kv}, {"self_attn.v_proj", kv}},
+                            hidden, config.attention_bias, weights.qkv, weights.qkv_bias));
+  RETURN_IF_ERROR(
+      LoadFused(layer, {{"self_attn.o_proj", hidden}}, q, config.attention_bias, weights.o, weights.o_bias));
+  RETURN_IF_ERROR(LoadFused(layer, {{"mlp.gate_proj", wide}, {"mlp.up_proj", wide}}, hidden, config.mlp_bias,
+                            weights.gate_up, weights.gate_up_bias));
+  return LoadFused(layer, {{"mlp.down_proj", hidden}}, wide, config.mlp_bias, weights.down, weights.down_bias);
+}
+
+absl::Status ModelLoader::CheckAllUsed() const {
+  for (const auto& [name, tensor] : checkpoint_.tensors()) {
+    if (used_.contains(name) || absl::EndsWith(name, "rotary_emb.inv_freq")) continue;  // old files keep a derived one
+    if (name == "lm_head.weight") continue;  // tied: a copy of the embeddings
+    return absl::InvalidArgumentError(
+        absl::StrCat(model_.path_.dir, ": tensor '", name, "' is not part of the model that config.json describes"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModelLoader::Load() {
+  const ModelConfig& config = model_.config_;
+  ASSIGN_OR_RETURN(model_.embeddings_,
+                   LoadTensor("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}));
+  ASSIGN_OR_RETURN(model_.final_norm_, LoadTensor("model.norm.weight", {config.hidden_size}));
+  if (config.tied_embeddings) {
+    model_.lm_head_ = model_.embeddings_;
+  } else {
+    ASSIGN_OR_RETURN(model_.lm_head_, LoadTensor("lm_head.weight", {config.vocab_size, config.hidden_size}));
+  }
+  model_.layers_.resize(config.layers);
+  for (int64_t layer = 0; layer < config.layers; ++layer) RETURN_IF_ERROR(LoadLayer(layer));
+  return CheckAllUsed();
+}
+
+}  // namespace droidspeak

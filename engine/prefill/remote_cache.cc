@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/prefill/remote_cache.h"
+
+#include <utility>
+
+#include "common/base/status.h"
+#include "engine/model/digest.h"
+
+namespace droidspeak {
+
+Layout CacheLayout(const ModelConfig& config, Dtype dtype, int64_t block_tokens) {
+  Layout layout;
+  layout.layers = static_cast<uint32_t>(config.layers);
+  layout.kv_heads = static_cast<uint32_t>(config.kv_heads);
+  layout.head_dim = static_cast<uint32_t>(config.head_dim);
+  layout.hidden = static_cast<uint32_t>(config.hidden_size);
+  layout.block_tokens = static_cast<uint32_t>(block_tokens);
+  layout.kv = dtype;
+  layout.e = dtype;
+  return layout;
+}
+
+Staging::~Staging() {
+  if (region_ != nullptr) cache_->GiveBack(std::move(region_), abandoned_);
+}
+
+absl::StatusOr<std::unique_ptr<RemoteCache>> RemoteCache::Connect(const std::string& servers) {
+  ClientOptions options;
+  ASSIGN_OR_RETURN(options.servers, ParseServers(servers));
+  ASSIGN_OR_RETURN(std::unique_ptr<Client> client, Client::Connect(options));
+  return std::make_unique<RemoteCache>(std::move(client));
+}
+
+absl::StatusOr<NamespaceHandle> RemoteCache::OpenModel(const std::string& spec, const ModelConfig& config, Dtype dtype,
+                                                       int64_t block_tokens) {
+  const Layout layout = CacheLayout(config, dtype, block_tokens);
+  RETURN_IF_ERROR(layout.Validate());
+  ASSIGN_OR_RETURN(const ModelDigests digests, ComputeModelDigests(spec, DigestCacheDir()));
+  return client_->OpenNamespace(digests.weights, digests.adapter ? &*digests.adapter : nullptr, layout);
+}
+
+absl::StatusOr<Staging> RemoteCache::AllocateStaging(uint64_t bytes) {
+  {
+    absl::MutexLock lock(&mutex_);
+    for (auto it = free_.begin(); it != free_.end(); ++it) {
+      if ((*it)->bytes() < bytes) continue;
+      std::unique_ptr<Region> region = std::move(*it);
+      free_.erase(it);
+      return Staging(this, std::move(region));
+    }
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Region> region, client_->AllocateRegion(bytes));
+  return Staging(this, std::move(region));
+}
+
+void RemoteCache::GiveBack(std::unique_ptr<Region> region, bool abandoned) {
+  absl::MutexLock lock(&mutex_);
+  (abandoned ? abandoned_ : free_).push_back(std::move(region));
+}
+
+std::vector<Digest> ChainOf(const NamespaceHandle& ns, absl::Span<const int32_t> tokens) {
+  // Token ids are checked to be below the vocabulary's size, so that both types hold the same values.
+  return BlockHashes(ns.bytes, absl::MakeConstSpan(reinterpret_cast<const uint32_t*>(tokens.data()), tokens.size()),
+                     ns.layout.block_tokens);
+}
+
+}  // namespace droidspeak
