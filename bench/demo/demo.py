@@ -20,12 +20,14 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+from server import Server
+
 PAIR = ROOT / "bench" / "pair"
 # Chosen on the profile split (bench/pair/README.md), reported here on the test split: layer 0 is reused, layers 1 to 4 are
 # recomputed from the sender's E at layer 1, the rest is reused.
 PLAN = "0,1,5"
 TRANSITION = "1"
-TIMING_CONTEXT_TOKENS = 2048
 TIMING_PLANS = {"plan, 4 of 16 layers": ("0,6,10", "6"), "plan, 8 of 16 layers": ("0,4,12", "4")}
 
 
@@ -43,26 +45,6 @@ def run(command):
     return done.stdout
 
 
-class Server:
-    """A cache server on loopback with ports from the kernel."""
-
-    def __init__(self, binaries, folder, host_pool, transport):
-        self.process = subprocess.Popen(
-            [str(binaries / "droidspeak-cacheserver"), "--json", "--name", "demo", "--listen", "127.0.0.1:0",
-             "--data", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--local-socket", str(folder / "socket"),
-             "--spill", str(folder / "spill"), "--host-pool", host_pool, "--transport", transport,
-             "--log-level", "warn"], stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit("demo: the cache server did not start; its message is above")
-        self.address = json.loads(line)["listen"]
-
-    def stop(self):
-        self.process.terminate()
-        if self.process.wait(timeout=60) != 0:
-            raise SystemExit(f"demo: the cache server ended with {self.process.returncode}")
-
-
 def evaluate(binaries, models, dataset, prompt, mode, address, extra=()):
     receiver, sender = models
     out = run([binaries / "droidspeak-engine", "evaluate", "--receiver", receiver, "--sender", sender, "--dataset", dataset,
@@ -71,12 +53,13 @@ def evaluate(binaries, models, dataset, prompt, mode, address, extra=()):
 
 
 def run_pair(binaries, folder, limit):
-    """full, reuse-all and plan of the shipped pair over one data set, whose KV and E have some 600 MiB."""
+    """full, reuse-all and plan of the shipped pair over one data set."""
     models = (PAIR / "models" / "tuned", PAIR / "models" / "base")
     dataset, prompt = PAIR / "data" / "test.jsonl", PAIR / "prompt.json"
     limits = ["--limit", str(limit)] if limit else []
-    server = Server(binaries, folder, "256MiB", "auto")
-    try:
+    # All contexts' KV and E have some 600 MiB, those of a few in proportion: less than half of it stays in memory.
+    pool = f"{max(16, 256 * limit // 352) if limit else 256}MiB"
+    with Server(binaries, folder, pool, "auto", spill=True) as server:
         say("the base model reads all contexts and leaves KV and E in the cache server")
         started = time.monotonic()
         run([binaries / "droidspeak-engine", "fill", "--model", models[1], "--dataset", dataset, "--prompt", prompt,
@@ -87,12 +70,10 @@ def run_pair(binaries, folder, limit):
             say(f"{name} ...")
             runs.append({"name": name, **evaluate(binaries, models, dataset, prompt, mode, server.address, limits)})
         return runs
-    finally:
-        server.stop()
 
 
 def make_timing_model(binaries, folder):
-    """A random-weight model and questions whose contexts have about TIMING_CONTEXT_TOKENS tokens."""
+    """A random-weight model and questions whose contexts have about 2,300 tokens."""
     model = folder / "random"
     run([binaries / "droidspeak-bench", "random-model", "--out", model, "--layers", "16", "--hidden", "1024", "--heads",
          "16", "--kv-heads", "4", "--intermediate", "2816", "--tokenizer", PAIR / "models" / "tuned"])
@@ -112,8 +93,7 @@ def make_timing_model(binaries, folder):
 def run_timing(binaries, folder):
     say("timing: a 16-layer, 1024-wide model with random weights, about 2,300 tokens of context, over TCP")
     model, dataset, prompt = make_timing_model(binaries, folder)
-    server = Server(binaries, folder, "512MiB", "ucx")
-    try:
+    with Server(binaries, folder, "512MiB", "ucx") as server:
         layers = ",".join(transition for _, transition in TIMING_PLANS.values())
         run([binaries / "droidspeak-engine", "fill", "--model", model, "--dataset", dataset, "--prompt", prompt,
              "--servers", server.address, "--keep-e", layers])
@@ -122,8 +102,6 @@ def run_timing(binaries, folder):
             result = evaluate(binaries, (model, model), dataset, prompt, ["--plan", plan], server.address)
             timing.append({"name": name, **result, "f1": None, "f1_ci95": None, "full_f1": None})
         return timing
-    finally:
-        server.stop()
 
 
 def table(results):

@@ -44,6 +44,7 @@ void Link::Start(std::vector<std::shared_ptr<RegionMemory>> regions, std::functi
 }
 
 void Link::Connect() {
+  if (ended_) return;
   Worker* const worker = reactor_.worker(session_.transport);
   if (worker == nullptr) {
     Ended(absl::InternalError(absl::StrCat("no worker for transport '", session_.transport, "'")));
@@ -55,6 +56,7 @@ void Link::Connect() {
     return;
   }
   connection_ = *std::move(connection);
+  self_ = shared_from_this();
   const absl::Status sent = connection_->Send(handshake_.Start());
   if (!sent.ok()) GiveUp(sent);
 }
@@ -116,8 +118,13 @@ void Link::GiveUp(const absl::Status& why) {
 }
 
 void Link::Drop() {
-  connection_.reset();
+  Disconnect();
   Ended(absl::CancelledError("the client is closing"));
+}
+
+void Link::Disconnect() {
+  connection_.reset();
+  self_.reset();  // the caller holds another
 }
 
 void Link::OnMessage(Connection&, absl::Span<const std::byte> bytes) {
@@ -153,7 +160,7 @@ absl::Status Link::BecomeLive() {
 
 void Link::OnClosed(Connection&, const absl::Status& why) {
   // The connection must outlive its event handler.
-  reactor_.Post([self = shared_from_this()] { self->connection_.reset(); });
+  reactor_.Post([self = shared_from_this()] { self->Disconnect(); });
   Ended(why.ok() ? absl::UnavailableError("the server closed the connection") : why);
 }
 

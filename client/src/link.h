@@ -73,6 +73,7 @@ class Link : public ConnectionEvents, public std::enable_shared_from_this<Link> 
 
  private:
   void Connect();
+  void Disconnect();
   absl::Status Handle(absl::Span<const std::byte> bytes);
   absl::Status BecomeLive();
   void GiveUp(const absl::Status& why);
@@ -88,6 +89,7 @@ class Link : public ConnectionEvents, public std::enable_shared_from_this<Link> 
   std::function<void()> on_ready_;
   ClientHandshake handshake_;
   std::unique_ptr<Connection> connection_;
+  std::shared_ptr<Link> self_;  // while there is a connection, so that it is destroyed on the reactor's thread only
   std::vector<std::shared_ptr<RegionMemory>> announced_;
   absl::flat_hash_map<uint64_t, std::shared_ptr<Pending>> pending_;
   bool given_up_ = false;

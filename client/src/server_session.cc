@@ -33,10 +33,6 @@ ServerSession::ServerSession(Reactor& reactor, Directory& directory, ServerAddre
 }
 
 ServerSession::~ServerSession() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
   thread_->Stop();
 }
 
@@ -204,7 +200,7 @@ void ServerSession::Retire(const absl::Status& why) {
   }
   if (link == nullptr) return;
   link->Close(why);
-  std::erase_if(retired_, [](const auto& old) { return old.use_count() == 1; });
+  std::erase_if(retired_, [](const auto& old) { return old.use_count() == 1; });  // those without a connection
   retired_.push_back(std::move(link));
 }
 

@@ -4,6 +4,7 @@
 #
 #   setup.sh          packages, Rust, libtorch
 #   setup.sh lint     what ./dev lint needs
+#   setup.sh bench    what ./dev bench compares with
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${DROIDSPEAK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/droidspeak}
@@ -113,6 +114,6 @@ case ${1-all} in
     setup_rust
     setup_wheels
     ;;
-  lint) setup_packages packages-lint.txt ;;
-  *) die "unknown argument '$1', expected nothing or lint" ;;
+  lint | bench) setup_packages "packages-$1.txt" ;;
+  *) die "unknown argument '$1', expected nothing, lint or bench" ;;
 esac

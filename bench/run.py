@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs benchmarks, writes build/bench/NAME.json, and renews their sections of docs/results.md.
+
+    transport        what each transport moves by itself, against ucx_perftest and memcpy
+    cache            layer-wise fetch and store of 1 MiB extents, against the transport alone, with and without checksums
+    partial-prefill  partial prefill with everything fetched over TCP, against the ideal of the same engine
+    memory           peak resident memory of server and engine, against their bounds
+
+Each is one JSON object as droidspeak-bench prints it. Figures mean something on an idle machine only: a run whose baseline
+varies by more than 10 % between its quartiles is repeated up to twice, and then reported as it is. A missed target is a
+result, not a failure. Needs only Python's standard library.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from results_page import refresh
+from server import Server, peak_bytes
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BINARIES = ROOT / "build" / "bin"
+MIB = 1 << 20
+ATTEMPTS = 3  # of a run whose baseline varies too much
+# Of the random-weight model: 16 layers, 1,024 wide, 16 heads on 4 of KV.
+SHAPE = {"layers": 16, "hidden": 1024, "heads": 16, "kv-heads": 4, "intermediate": 2816, "vocabulary": 32000}
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def environment():
+    # libgomp's idle threads would spin on the cores that the server, too, needs.
+    return {"OMP_WAIT_POLICY": "passive", **os.environ}
+
+
+def program(*arguments):
+    """Runs `droidspeak-bench ARGUMENTS --json` to its end and returns its object."""
+    command = [str(BINARIES / "droidspeak-bench"), *map(str, arguments), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment())
+    if done.returncode != 0:
+        raise SystemExit(f"bench: {' '.join(command)} failed with exit code {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def steady(*arguments):
+    """program(), repeated while the baseline varies too much; `valid` says whether the last one was steady."""
+    for attempt in range(1, ATTEMPTS + 1):
+        result = program(*arguments)
+        result["settings"]["valid"] = result["settings"]["baseline_interquartile_share"] <= 0.1
+        if result["settings"]["valid"]:
+            break
+        say(f"the baseline of attempt {attempt} of {ATTEMPTS} varies by more than 10 %")
+    return result
+
+
+def merge(name, parts):
+    """One object of several: settings by part, figures under "PART: NAME", ratios and targets under "NAME, PART"."""
+    first = next(iter(parts.values()))
+    merged = {"bench": name, **{key: first[key] for key in ("machine", "versions", "date")}, "settings": {}, "results": [],
+              "ratios": {}, "targets": {}}
+    for part, result in parts.items():
+        merged["versions"].update(result["versions"])
+        merged["settings"][part] = result["settings"]
+        merged["results"] += [{**figure, "name": f"{part}: {figure['name']}"} for figure in result["results"]]
+        for kind in ("ratios", "targets"):
+            merged[kind].update({f"{ratio}, {part}": value for ratio, value in result[kind].items()})
+    return merged
+
+
+def run_transport():
+    return merge("transport", {transport: steady("raw", "--transport", transport) for transport in ("local", "ucx")})
+
+
+def run_cache():
+    parts = {}
+    for transport in ("local", "ucx"):
+        parts[f"{transport}, no checksums"] = steady("cache", "fetch", "--transport", transport, "--no-checksum")
+        parts[f"{transport}, checksums"] = steady("cache", "fetch", "--transport", transport)
+    return merge("cache", parts)
+
+
+@contextlib.contextmanager
+def random_model(**shape):
+    with tempfile.TemporaryDirectory(prefix="droidspeak-bench-") as folder:
+        arguments = [part for name, value in {**SHAPE, **shape}.items() for part in (f"--{name}", str(value))]
+        subprocess.run([BINARIES / "droidspeak-bench", "random-model", "--out", folder, *arguments], check=True)
+        yield pathlib.Path(folder)
+
+
+def run_partial_prefill():
+    with random_model() as model, Server(BINARIES, model, "512MiB", "ucx") as server:
+        result = steady("prefill", "--model", model, "--servers", server.address, "--transport", "ucx")
+    return result
+
+
+def run_memory():
+    """Fills a server with four times its pool and reads a part of it back with the random-weight model."""
+    pool, tokens = 64 * MIB, 2048
+    parts = {}
+    for transport in ("local", "ucx"):
+        with random_model() as model, Server(BINARIES, model, pool, transport, spill=True) as server:
+            weights = (model / "model.safetensors").stat().st_size
+            prefill = [BINARIES / "droidspeak-bench", "prefill", "--model", model, "--servers", server.address,
+                       "--transport", transport, "--context", tokens, "--repeats", 1, "--json"]
+            engine = peak_bytes([str(part) for part in prefill], environment())
+            program("cache", "fetch", "--servers", server.address, "--transport", transport, "--layers", 16, "--blocks", 16,
+                    "--repeats", 1)
+            resident = server.peak_bytes()
+        head = SHAPE["hidden"] // SHAPE["heads"]
+        slab = SHAPE["layers"] * 2 * SHAPE["kv-heads"] * head * 2 * (tokens + 256)
+        bounds = {"server": 1.1 * pool + 160 * MIB, "engine": 1.1 * (weights + slab) + 600 * MIB}
+        peaks = {"server": resident, "engine": engine}
+        parts[transport] = {
+            **program("machine"), "settings": {"host_pool_bytes": pool, "weights_bytes": weights, "slab_bytes": slab},
+            "results": [{"name": f"{who}, peak resident", "unit": "MiB", **dict.fromkeys(("median", "p25", "p75"), peak / MIB),
+                         "samples": [peak / MIB]} for who, peak in peaks.items()],
+            "ratios": {f"bound/{who}": bounds[who] / peak for who, peak in peaks.items()},
+            "targets": {f"bound/{who}": 1.0 for who in peaks}}
+    return merge("memory", parts)
+
+
+BENCHES = {"transport": run_transport, "cache": run_cache, "partial-prefill": run_partial_prefill, "memory": run_memory}
+
+
+def write_whole(path, text):
+    """Replaces a file by a whole one, or leaves it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
+    names = parser.parse_args().names or list(BENCHES)
+    for name in names:
+        if name not in BENCHES:
+            parser.error(f"no benchmark {name!r}, expected {', '.join(BENCHES)}")
+    page = ROOT / "docs" / "results.md"
+    for name in names:
+        say(f"{name} ...")
+        result = BENCHES[name]()
+        write_whole(ROOT / "build" / "bench" / f"{name}.json", json.dumps(result, indent=1) + "\n")
+        write_whole(page, refresh(page.read_text() if page.exists() else "", list(BENCHES), result))
+    say("build/bench has the figures, docs/results.md the tables")
+
+
+if __name__ == "__main__":
+    main()

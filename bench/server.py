@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cache server for scripts, and how much memory processes take."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+
+class Server:
+    """A cache server on loopback with ports from the kernel; its socket and spill folder lie in `folder`. Stops with SIGTERM at
+    the end of a `with` block."""
+
+    def __init__(self, binaries, folder, host_pool, transport, spill=False):
+        command = [binaries / "droidspeak-cacheserver", "--json", "--name", "bench", "--listen", "127.0.0.1:0", "--data",
+                   "127.0.0.1:0", "--admin", "127.0.0.1:0", "--local-socket", folder / "socket", "--host-pool", host_pool,
+                   "--transport", transport, "--log-level", "warn", *(["--spill", folder / "spill"] if spill else [])]
+        self.process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("the cache server did not start; its message is above")
+        self.address = json.loads(line)["listen"]
+
+    def peak_bytes(self):
+        """Most resident memory so far."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        if self.process.wait(timeout=60) != 0:
+            raise SystemExit(f"the cache server ended with {self.process.returncode}")
+
+
+def peak_bytes(command, environment):
+    """Most resident memory of a program that runs to its end."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed with exit code {process.returncode}")
+    return usage.ru_maxrss << 10
