@@ -17,11 +17,11 @@
 
 namespace droidspeak {
 
-Outcome RunEngine(const std::string& arguments) {
+Outcome RunEngine(const std::string& arguments, const std::string& before) {
   const TemporaryFolder folder;
   const std::string errors = folder.path() + "/stderr";
   const std::string command =
-      absl::StrCat("timeout 200 " DROIDSPEAK_BIN "/droidspeak-engine ", arguments, " 2>", errors);
+      absl::StrCat(before, "timeout 200 " DROIDSPEAK_BIN "/droidspeak-engine ", arguments, " 2>", errors);
   Outcome outcome;
   FILE* pipe = popen(command.c_str(), "r");
   char buffer[4096];

@@ -15,8 +15,8 @@ struct Outcome {
   std::string messages;  // standard error
 };
 
-// `arguments` as in a shell.
-Outcome RunEngine(const std::string& arguments);
+// `arguments` as in a shell; `before`: shell commands that set the stage, each ended by a semicolon.
+Outcome RunEngine(const std::string& arguments, const std::string& before = "");
 
 // Writes a safetensors file of 1-D I64 tensors.
 void WriteTokens(const std::string& path, const std::map<std::string, std::vector<int64_t>>& tensors);
