@@ -122,7 +122,7 @@ void DataService::Loop::Tick(absl::Time now) {
     peer->Tick(now);
     if (peer->closed()) peers_.erase(peer);
   }
-  next_tick_ = now + (scheduler_.transfers() > 0 || context_.draining ? tuning::kBusyTick : tuning::kIdleTick);
+  next_tick_ = now + tuning::kIdleTick;
 }
 
 bool DataService::Loop::Finished(const std::stop_token& stop, absl::Time now) {
@@ -164,6 +164,7 @@ void DataService::Loop::Run(const std::stop_token& stop) {
     const bool worked = Round() > 0;
     const absl::Time now = SteadyNow();
     if (now >= next_tick_) Tick(now);
+    if (scheduler_.transfers() > 0 || context_.draining) next_tick_ = std::min(next_tick_, now + tuning::kBusyTick);
     if (Finished(stop, now)) break;
     empty_rounds = worked ? 0 : empty_rounds + 1;
     const int spins = scheduler_.inflight_bytes() > 0 ? tuning::kSpins : 0;

@@ -82,15 +82,16 @@ uint64_t Evictor::EvictOneFromHost() {
 
 uint64_t Evictor::TakeOffHost(const EvictionCandidate& victim) {
   Block* block = nullptr;
+  uint8_t tried = 0;  // what is filled from now on has not been written
   {
     Index::Locked shard = core_->index().Lock(victim.block);
     block = FindVictim(shard, victim);
     if (block == nullptr) return 0;
+    tried = block->GroupBits(ExtentState::kHost, victim.kind, victim.group);
     ++block->references;  // not freed while it is written
   }
-  const uint8_t all = 0xff;
   std::array<wire::LayerBits, 2> layers{};
-  layers[static_cast<size_t>(victim.kind)] = GroupLayers(all, victim.group);
+  layers[static_cast<size_t>(victim.kind)] = GroupLayers(tried, victim.group);
   (void)Spill(block, layers);  // what can't be written is gone
 
   Index::Locked shard = core_->index().Lock(victim.block);
@@ -99,7 +100,7 @@ uint64_t Evictor::TakeOffHost(const EvictionCandidate& victim) {
   const bool still = block->linked && FindVictim(shard, victim) == block;
   if (still) {
     const wire::LayerBits host =
-        GroupLayers(block->GroupBits(ExtentState::kHost, victim.kind, victim.group), victim.group);
+        GroupLayers(tried & block->GroupBits(ExtentState::kHost, victim.kind, victim.group), victim.group);
     const bool filling = block->GroupBits(ExtentState::kFilling, victim.kind, victim.group) != 0;
     const uint64_t extent_bytes = core_->ExtentBytes(*block, victim.kind);
     ForEachLayer(victim.kind, host, [&](ExtentSelector extent) {

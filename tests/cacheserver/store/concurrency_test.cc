@@ -21,7 +21,7 @@ TEST(ConcurrencyTest, ReadersFillersAndEvictionDoNotDisturbEachOther) {
   TestStore store(options);
   std::vector<Chain> chains;
   for (uint64_t seed = 0; seed < 8; ++seed) chains.emplace_back(seed, 8);
-  #ifdef DROIDSPEAK_SANITIZED
+#ifdef DROIDSPEAK_SANITIZED
   constexpr int kRounds = 15;  // they are some ten times slower
 #else
   constexpr int kRounds = 60;
@@ -113,6 +113,31 @@ TEST(ConcurrencyTest, CloseWhileLoadsWaitAnswersThemAll) {
   EXPECT_LT(kept.size(), answered);
   kept.clear();
   acquired.references.Release();
+}
+
+// Several fill the layers of one group of the same blocks, through a pool that holds a part of them: what one fills while
+// the others' are written to disk must not leave memory unwritten.
+TEST(ConcurrencyTest, DurableFillsOfOneGroupThroughASmallPoolAreAllKept) {
+  const TempFolder folder;
+  StoreOptions options;
+  options.host_pool_bytes = 4 << 20;
+  options.spill_dir = folder.path();
+  TestStore store(options);
+  std::vector<Chain> chains;
+  for (uint64_t seed = 0; seed < 24; ++seed) chains.emplace_back(seed, 8);
+  std::vector<std::thread> fillers;
+  for (uint32_t first = 0; first < 8; first += 2) {
+    fillers.emplace_back([&, first] {
+      for (const Chain& chain : chains) {
+        const absl::Status filled = store.Fill(chain.offered, Layers({first, first + 1}), {}, /*durable=*/true);
+        EXPECT_TRUE(filled.ok()) << filled;
+      }
+    });
+  }
+  for (std::thread& filler : fillers) filler.join();
+  for (const Chain& chain : chains) {
+    for (const Digest& hash : chain.hashes()) EXPECT_EQ(store.Coverage(hash).kv[0], 0xffu);
+  }
 }
 
 }  // namespace
