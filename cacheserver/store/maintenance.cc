@@ -146,8 +146,8 @@ void Maintenance::SpillOffer(DurableSeal& seal) {
     }
     if (lost > 0) {
       seal.status = absl::ResourceExhaustedError(absl::StrCat(lost, " extents of block ", kept.block->key.hash.Hex(),
-                                                              " could not be kept on disk",
-                                                              spilled.ok() ? "" : ": ", spilled.message()));
+                                                              " could not be kept on disk", spilled.ok() ? "" : ": ",
+                                                              spilled.message()));
     }
   }
   seal.offer->Release(*core_);

@@ -115,8 +115,8 @@ TEST(ConcurrencyTest, CloseWhileLoadsWaitAnswersThemAll) {
   acquired.references.Release();
 }
 
-// Several fill the layers of one group of the same blocks, through a pool that holds a part of them: what one fills while
-// the others' are written to disk must not leave memory unwritten.
+// Several fill the layers of one group of the same blocks, through a pool that holds a part of them: what one fills
+// while the others' are written to disk must not leave memory unwritten.
 TEST(ConcurrencyTest, DurableFillsOfOneGroupThroughASmallPoolAreAllKept) {
   const TempFolder folder;
   StoreOptions options;

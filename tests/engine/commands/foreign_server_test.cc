@@ -28,8 +28,8 @@ class ForeignServerTest : public testing::Test {
   // Scores a prompt with a context from the server at `address`.
   Outcome Score(const std::string& address) const {
     WriteTokens(folder_.path() + "/in.safetensors", {{"x", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}});
-    return RunEngine(absl::StrCat("score --model ", kData, "/llama-receiver --sender ", kData, "/llama-sender --tokens ",
-                                  folder_.path(), "/in.safetensors --out ", Out(),
+    return RunEngine(absl::StrCat("score --model ", kData, "/llama-receiver --sender ", kData,
+                                  "/llama-sender --tokens ", folder_.path(), "/in.safetensors --out ", Out(),
                                   " --context 8 --block-tokens 8 --plan 1,2,3 --servers ", address));
   }
   // It failed, said of which address and why, and wrote nothing.
@@ -98,10 +98,9 @@ TEST_F(ForeignServerTest, AListenerThatNeverAnswersIsNotWaitedForLong) {
 TEST_F(ForeignServerTest, AFullDiskLeavesNoOutput) {
   WriteTokens(folder_.path() + "/in.safetensors", {{"x", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}});
   // Files of at most 512 bytes, and no signal for it: write() fails as on a full disk.
-  const Outcome outcome =
-      RunEngine(absl::StrCat("score --all-positions --model ", kData, "/llama-receiver --tokens ", folder_.path(),
-                             "/in.safetensors --out ", Out()),
-                "trap '' XFSZ; ulimit -f 1; ");
+  const Outcome outcome = RunEngine(absl::StrCat("score --all-positions --model ", kData, "/llama-receiver --tokens ",
+                                                 folder_.path(), "/in.safetensors --out ", Out()),
+                                    "trap '' XFSZ; ulimit -f 1; ");
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.messages, HasSubstr("out.safetensors"));
   for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
