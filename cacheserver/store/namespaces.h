@@ -16,7 +16,7 @@
 namespace droidspeak {
 
 struct NamespaceEntry {
-  explicit NamespaceEntry(NamespaceRow row, bool on_disk) : row(std::move(row)), on_disk(on_disk) {}
+  NamespaceEntry(const NamespaceRow& row, bool on_disk) : row(row), on_disk(on_disk) {}
   const NamespaceRow row;
   std::atomic<bool> on_disk;  // its row is in RocksDB; written by the maintenance thread
 

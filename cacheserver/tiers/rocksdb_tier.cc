@@ -141,12 +141,12 @@ absl::Status RocksdbTier::Scan(const RecoveredStore& recovered) {
     const std::string_view value = ToView(rows->value());
     if (key.front() == static_cast<char>(RowType::kNamespace)) {
       absl::StatusOr<NamespaceRow> row = NamespaceRow::Decode(key, value);
-      if (row.ok()) recovered.on_namespace(*std::move(row));
       lost_rows_ += row.ok() ? 0 : 1;
+      if (row.ok()) recovered.on_namespace(*std::move(row));
     } else if (key.front() == static_cast<char>(RowType::kBlock)) {
       absl::StatusOr<BlockRow> row = BlockRow::Decode(key, value);
-      if (row.ok()) recovered.on_block(*std::move(row));
       lost_rows_ += row.ok() ? 0 : 1;
+      if (row.ok()) recovered.on_block(*std::move(row));
     }
   }
   return Annotate(FromRocksdb(rows->status(), "scanning the directory"), options_.folder);

@@ -244,7 +244,7 @@ void FetchState::QuarantineUnproven() {
 }
 
 FetchImpl::~FetchImpl() {
-  if (Cancel(absl::Now() + cancel_timeout_)) return;
+  if (FetchImpl::Cancel(absl::Now() + cancel_timeout_)) return;
   const absl::Status why = absl::DeadlineExceededError("a cancelled fetch was not confirmed in time");
   spdlog::warn("{}; closing the connection", std::string(why.message()));
   state_->CloseUnproven(why);

@@ -75,6 +75,7 @@ Worker* Reactor::worker(std::string_view transport) const {
 
 std::vector<std::string> Reactor::transports() const {
   std::vector<std::string> names;
+  names.reserve(driven_.size());
   for (const Driven& driven : driven_) names.push_back(driven.transport);
   return names;
 }

@@ -16,6 +16,7 @@ namespace droidspeak {
 namespace {
 
 int64_t BlockTokens(const ServerSourceOptions& options) {
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): one of them is there
   return (options.own ? options.own : options.sender)->layout.block_tokens;
 }
 

@@ -95,7 +95,7 @@ void WriteConfig(const std::string& dir, const TinyModel& model) {
 
 std::string NewFolder(const TemporaryFolder& root, const std::string& kind) {
   static int count = 0;
-  const std::string dir = absl::StrCat(root.path(), "/", kind, count++);
+  std::string dir = absl::StrCat(root.path(), "/", kind, count++);
   std::filesystem::create_directories(dir);
   return dir;
 }

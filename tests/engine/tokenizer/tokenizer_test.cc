@@ -75,6 +75,7 @@ TEST_P(GoldenTest, ThreadsShareATokenizer) {
   const std::vector<int32_t> ids = goldens_["texts"][9]["ids"];
   std::vector<std::thread> threads;
   std::array<bool, 4> same = {};
+  threads.reserve(same.size());
   for (bool& good : same) {
     threads.emplace_back([&] {
       good = true;
