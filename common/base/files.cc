@@ -17,6 +17,13 @@
 namespace droidspeak {
 namespace {
 
+// What `path` leads to when it is a symbolic link, else `path`.
+std::string FollowLinks(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::weakly_canonical(path, error);
+  return error || !std::filesystem::is_symlink(path, error) ? path : target.string();
+}
+
 absl::Status WriteAll(int fd, std::string_view contents, std::string_view what) {
   while (!contents.empty()) {
     const ssize_t written = write(fd, contents.data(), contents.size());
@@ -61,8 +68,13 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
   }
 }
 
-absl::Status WriteFileAtomically(const std::string& path, std::string_view contents, mode_t mode) {
-  const std::string what = absl::StrCat("writing ", path);
+absl::Status WriteFileAtomically(const std::string& name, std::string_view contents, mode_t mode) {
+  const std::string what = absl::StrCat("writing ", name);
+  const std::string path = FollowLinks(name);
+  struct stat info;
+  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return absl::FailedPreconditionError(absl::StrCat(what, ": it exists and is no regular file"));
+  }
   std::string temporary = path + ".XXXXXX";
   const int fd = mkostemp(temporary.data(), O_CLOEXEC);
   if (fd < 0) return ErrnoStatus(errno, what);

@@ -18,7 +18,8 @@ namespace droidspeak {
 [[nodiscard]] absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes);
 
 // Replaces `path` by `contents`: written to a temporary file beside it, synced, renamed, and the folder synced. On
-// failure nothing is left behind and the old file is as it was.
+// failure nothing is left behind and the old file is as it was. A symbolic link stays and what it leads to is replaced;
+// FAILED_PRECONDITION for what is no regular file (a device, a folder).
 [[nodiscard]] absl::Status WriteFileAtomically(const std::string& path, std::string_view contents, mode_t mode = 0644);
 
 // A status for errno `error` met while doing `what` ("opening FILE").

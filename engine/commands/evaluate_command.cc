@@ -66,12 +66,7 @@ absl::Status Evaluate::CheckOptions() const {
     return UsageStatus("expected one of --full, --reuse-all, --plan and --runs");
   }
   if (!full_ && sender_.empty()) return UsageStatus("--sender is needed unless with --full");
-  if (predictions_.empty()) return absl::OkStatus();
-  // Better now than after everything has been computed.
-  std::filesystem::path folder = std::filesystem::path(predictions_).parent_path();
-  if (folder.empty()) folder = ".";
-  if (access(folder.c_str(), W_OK) != 0) return ErrnoStatus(errno, absl::StrCat("--predictions ", predictions_));
-  return absl::OkStatus();
+  return predictions_.empty() ? absl::OkStatus() : CheckFolderOf("--predictions", predictions_);
 }
 
 absl::StatusOr<Plan> Evaluate::ChosenPlan(int64_t layers) const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `droidspeak-engine generate`: the answer to one prompt.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <random>
@@ -81,7 +82,8 @@ Generate::Generate(CLI::App& program) : app_(program.add_subcommand("generate", 
 }
 
 absl::Status Generate::CheckOptions() const {
-  if (prompt_.empty() && prompt_file_.empty() && tokens_.empty()) {
+  if (!std::isfinite(temperature_)) return UsageStatus("--temperature: expected a finite number of 0 or more");
+  if (app_->count("--prompt") + app_->count("--prompt-file") + app_->count("--tokens") == 0) {
     return UsageStatus("one of --prompt, --prompt-file and --tokens is needed");
   }
   if (sender_.empty() && !plans_.empty()) return UsageStatus("--plan and --runs need --sender");
@@ -107,7 +109,9 @@ absl::StatusOr<std::vector<int32_t>> Generate::Prompt(const Tokenizer* tokenizer
   if (!prompt_file_.empty()) {
     ASSIGN_OR_RETURN(text, ReadFile(prompt_file_, kMaxPromptBytes));
   }
-  return tokenizer->Encode(text, /*add_special_tokens=*/true);
+  absl::StatusOr<std::vector<int32_t>> ids = tokenizer->Encode(text, /*add_special_tokens=*/true);
+  if (!ids.ok()) return Annotate(ids.status(), prompt_file_.empty() ? "--prompt" : prompt_file_);
+  return ids;
 }
 
 absl::Status Generate::Run() {

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/commands/options.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/config.h"
+#include "common/base/files.h"
 #include "common/base/status.h"
 #include "engine/model/safetensors.h"
 #include "engine/tokenizer/compare.h"
@@ -45,6 +50,13 @@ int Report(const std::string& command, const absl::Status& status) {
   if (status.ok()) return kExitOk;
   std::cerr << "droidspeak-engine " << command << ": " << status.message() << std::endl;
   return status.GetPayload(kUsagePayload).has_value() ? kExitUsage : kExitFailed;
+}
+
+absl::Status CheckFolderOf(const std::string& flag, const std::string& file) {
+  std::filesystem::path folder = std::filesystem::path(file).parent_path();
+  if (folder.empty()) folder = ".";
+  if (access(folder.c_str(), W_OK) != 0) return ErrnoStatus(errno, absl::StrCat(flag, " ", file));
+  return absl::OkStatus();
 }
 
 void EngineOptions::AddTo(CLI::App& command) {
@@ -109,7 +121,9 @@ absl::StatusOr<int64_t> CommonVocabulary(const std::string& sender_dir, const Mo
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> of_sender, Tokenizer::Load(sender_dir));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> of_receiver, Tokenizer::Load(receiver_dir));
   ASSIGN_OR_RETURN(const TokenizerComparison comparison, CompareTokenizers(*of_sender, *of_receiver));
-  return std::min<int64_t>(common, comparison.common_size);
+  // Ids that neither tokenizer has (padding of the embeddings) are ids like others; those that only the receiver's has
+  // mean nothing to the sender.
+  return comparison.sender_size < comparison.receiver_size ? std::min<int64_t>(common, comparison.sender_size) : common;
 }
 
 absl::Status CheckTokens(const std::string& name, absl::Span<const int32_t> tokens, int64_t more,
@@ -122,7 +136,7 @@ absl::Status CheckTokens(const std::string& name, absl::Span<const int32_t> toke
                                       " is not below the model's vocabulary of ", config.vocab_size));
     }
   }
-  if (length + more > config.max_positions) {
+  if (length > config.max_positions || more > config.max_positions - length) {
     const std::string wanted = more > 0 ? absl::StrCat(" and ", more, " to generate") : "";
     return UsageStatus(absl::StrCat(name, ": ", length, " tokens", wanted, " are more than the model's limit of ",
                                     config.max_positions));

@@ -43,11 +43,16 @@ struct PlanOptions {
   [[nodiscard]] absl::StatusOr<std::vector<Plan>> Parse(int64_t layers) const;
 };
 
+// OK if a file can be made in the folder of `file`, which `flag` names: better known before everything has been
+// computed.
+[[nodiscard]] absl::Status CheckFolderOf(const std::string& flag, const std::string& file);
+
 // OK if the receiver can read the sender's tensors; else the field of the configuration that differs.
 [[nodiscard]] absl::Status CheckSameShape(const ModelConfig& sender, const ModelConfig& receiver);
 
-// One more than the last token id that means the same to both: from their tokenizers when both folders have one, and
-// never beyond either vocabulary. FAILED_PRECONDITION names the first id that differs.
+// One more than the last token id that a context may have: within both vocabularies, and within the sender's tokenizer
+// where the receiver's has more. FAILED_PRECONDITION names the first id that means another string to the other
+// tokenizer.
 [[nodiscard]] absl::StatusOr<int64_t> CommonVocabulary(const std::string& sender_dir, const ModelConfig& sender,
                                                        const std::string& receiver_dir, const ModelConfig& receiver);
 

@@ -2,6 +2,7 @@
 // `droidspeak-engine score`: logits of token sequences, by full prefill or under plans.
 #include "engine/model/score.h"
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 
@@ -43,6 +44,7 @@ class Score : public Command {
 
  private:
   absl::Status CheckOptions() const;
+  absl::Status CheckOutputs() const;
   absl::Status CheckPrompt(const Pair& pair, const NamedTokens& prompt) const;
   absl::Status ScoreFull(const Model& model, const std::vector<NamedTokens>& prompts, Output& output) const;
   absl::Status ScorePlans(Pair& pair, const std::vector<NamedTokens>& prompts, Output& output) const;
@@ -70,6 +72,18 @@ Score::Score(CLI::App& program)
   engine_.AddTo(*app_);
 }
 
+absl::Status Score::CheckOutputs() const {
+  if (dump_cache_ == out_) return UsageStatus(absl::StrCat("--out and --dump-cache both name ", out_));
+  std::vector<std::string> plans = plans_.triples;
+  plans.insert(plans.end(), plans_.runs.begin(), plans_.runs.end());
+  std::sort(plans.begin(), plans.end());
+  if (const auto twice = std::adjacent_find(plans.begin(), plans.end()); twice != plans.end()) {
+    return UsageStatus(absl::StrCat("plan ", *twice, " is given twice: its outputs would have one name"));
+  }
+  RETURN_IF_ERROR(CheckFolderOf("--out", out_));
+  return dump_cache_.empty() ? absl::OkStatus() : CheckFolderOf("--dump-cache", dump_cache_);
+}
+
 absl::Status Score::CheckOptions() const {
   if (sender_.empty()) {
     if (!plans_.empty()) return UsageStatus("--plan and --runs need --sender");
@@ -95,6 +109,7 @@ absl::Status Score::CheckPrompt(const Pair& pair, const NamedTokens& prompt) con
 
 absl::Status Score::Run() {
   RETURN_IF_ERROR(CheckOptions());
+  RETURN_IF_ERROR(CheckOutputs());
   ASSIGN_OR_RETURN(const std::vector<NamedTokens> prompts, ReadTokens(tokens_));
   ASSIGN_OR_RETURN(const std::unique_ptr<Pair> pair,
                    Pair::Open({.engine = engine_, .receiver = model_, .sender = sender_}));

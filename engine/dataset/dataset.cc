@@ -10,6 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/json_depth.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
 #include "nlohmann/json.hpp"
@@ -36,6 +37,7 @@ bool IsListOfStrings(const json& value) {
 }
 
 absl::StatusOr<Sample> ParseSample(std::string_view line) {
+  if (NestsTooDeep(line)) return absl::InvalidArgumentError("a JSON object that nests too deep");
   const json object = json::parse(line, /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (object.is_discarded()) return absl::InvalidArgumentError("expected one whole JSON object in UTF-8");
   if (!object.is_object()) return absl::InvalidArgumentError("expected a JSON object");

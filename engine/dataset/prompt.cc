@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/json_depth.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
 #include "nlohmann/json.hpp"
@@ -130,6 +131,7 @@ absl::StatusOr<PromptTemplate> PromptTemplate::Load(const std::filesystem::path&
 }
 
 absl::StatusOr<PromptTemplate> PromptTemplate::Parse(std::string_view text, std::string_view name) {
+  if (NestsTooDeep(text)) return absl::InvalidArgumentError(absl::StrCat(ToAbsl(name), ": nests too deep"));
   const json object = json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return absl::InvalidArgumentError(absl::StrCat(ToAbsl(name), ": expected a JSON object"));
   const auto parse = [&]() -> absl::StatusOr<PromptTemplate> {

@@ -22,6 +22,7 @@ using Json = nlohmann::ordered_json;
 constexpr uint64_t kConfigLimitBytes = 16 << 20;
 constexpr int64_t kMaxSize = int64_t{1} << 24;  // of any one dimension
 constexpr int64_t kMaxLayers = 256;             // as in the index of the cache
+constexpr int64_t kMaxRopeNumbers = 1 << 28;    // of the table of angles: positions x head_dim
 
 // Fields that would change numerics in a way not built here, with the one value that changes nothing.
 struct Neutral {
@@ -88,6 +89,10 @@ absl::Status ParseSizes(const JsonFields& fields, ModelConfig& config) {
   if (config.head_dim % 2 != 0) return fields.Unexpected("head_dim", "an even number");
   ASSIGN_OR_RETURN(config.max_positions,
                    fields.Integer("max_position_embeddings", mistral ? 131072 : 2048, 1, kMaxSize));
+  if (config.max_positions > kMaxRopeNumbers / config.head_dim) {
+    return fields.Unexpected("max_position_embeddings", absl::StrCat("at most ", kMaxRopeNumbers / config.head_dim,
+                                                                     " for a head_dim of ", config.head_dim));
+  }
   ASSIGN_OR_RETURN(config.rms_norm_eps, fields.Number("rms_norm_eps", 1e-6));
   if (config.rms_norm_eps < 0) return fields.Unexpected("rms_norm_eps", "a non-negative number");
   ASSIGN_OR_RETURN(config.tied_embeddings, fields.Boolean("tie_word_embeddings", false));
@@ -110,31 +115,29 @@ absl::Status ParseLlama3(const JsonFields& rope, const JsonFields& top, RopeConf
   if (config.high_freq_factor <= config.low_freq_factor) {
     return rope.Unexpected("high_freq_factor", "more than low_freq_factor");
   }
-  ASSIGN_OR_RETURN(config.original_max_positions, rope.Integer("original_max_position_embeddings", 0, 1, kMaxSize));
-  if (config.original_max_positions == 0) {
-    ASSIGN_OR_RETURN(config.original_max_positions,
-                     top.RequiredInteger("original_max_position_embeddings", 1, kMaxSize));
-  }
+  const JsonFields& original = top.Find("original_max_position_embeddings") != nullptr ? top : rope;
+  ASSIGN_OR_RETURN(config.original_max_positions,
+                   original.RequiredInteger("original_max_position_embeddings", 1, kMaxSize));
   return absl::OkStatus();
 }
 
-// Before version 5: rope_theta at the top, rope_scaling with `type` or `rope_type`. From 5: all in rope_parameters.
+// Before version 5 of transformers: rope_theta at the top, rope_scaling with `type` or `rope_type`. From 5 on: all in
+// rope_parameters. Read as version 5 reads both: rope_scaling goes first unless it is empty, and either may hold theta.
 absl::Status ParseRope(const JsonFields& top, RopeConfig& config) {
-  const bool is_new = top.Find("rope_parameters") != nullptr;
-  const std::string name = is_new ? "rope_parameters" : "rope_scaling";
-  ASSIGN_OR_RETURN(config.theta, top.Number("rope_theta", 10000.0));
+  const Json* scaling = top.Find("rope_scaling");
+  const bool is_scaling = scaling != nullptr && !(scaling->is_object() && scaling->empty());
+  const std::string name = is_scaling ? "rope_scaling" : "rope_parameters";
   const Json* object = top.Find(name);
   if (object != nullptr && !object->is_object()) return top.Unexpected(name, "an object");
   const Json empty = Json::object();
   const std::string source = absl::StrCat(top.source(), ": ", name);
   const JsonFields rope(object == nullptr ? empty : *object, source);
-  if (is_new) {
-    for (const auto& [field, value] : object->items()) {
-      if (value.is_object()) return rope.Unexpected(field, "one set of RoPE parameters for all layers");
-    }
-    ASSIGN_OR_RETURN(config.theta, rope.Number("rope_theta", config.theta));
+  for (const auto& [field, value] : (object == nullptr ? empty : *object).items()) {
+    if (value.is_object()) return rope.Unexpected(field, "one set of RoPE parameters for all layers");
   }
-  if (!(config.theta > 0)) return (is_new ? rope : top).Unexpected("rope_theta", "a positive number");
+  const JsonFields& theta = rope.Find("rope_theta") != nullptr ? rope : top;
+  ASSIGN_OR_RETURN(config.theta, theta.Number("rope_theta", 10000.0));
+  if (!(config.theta > 0)) return theta.Unexpected("rope_theta", "a positive number");
   RETURN_IF_ERROR(CheckNeutral(rope));
   const char* type_field = rope.Find("rope_type") != nullptr || rope.Find("type") == nullptr ? "rope_type" : "type";
   ASSIGN_OR_RETURN(const std::string type, rope.String(type_field, "default"));
@@ -157,7 +160,7 @@ absl::Status ParseWindows(const JsonFields& fields, ModelConfig& config) {
     ASSIGN_OR_RETURN(window, fields.Integer("sliding_window", 0, 1, kMaxSize));
   }
   ASSIGN_OR_RETURN(const bool used, fields.Boolean("use_sliding_window", true));
-  if (!used) window = 0;
+  if (!used && !mistral) window = 0;  // Mistral's own code doesn't know the field
   if (!mistral && window != 0) return fields.Unexpected("sliding_window", "null for Llama");
   if (const Json* types = fields.Find("layer_types"); types != nullptr) {
     const char* expected = window != 0 ? "sliding_attention" : "full_attention";
@@ -166,20 +169,6 @@ absl::Status ParseWindows(const JsonFields& fields, ModelConfig& config) {
     if (!fits) return fields.Unexpected("layer_types", absl::StrCat(config.layers, " times ", expected));
   }
   config.windows.assign(config.layers, window);
-  return absl::OkStatus();
-}
-
-absl::Status ParseTokens(const JsonFields& fields, ModelConfig& config) {
-  if (const Json* bos = fields.Find("bos_token_id"); bos != nullptr && bos->is_number_integer()) {
-    config.bos_token_id = bos->get<int64_t>();
-  }
-  const Json* eos = fields.Find("eos_token_id");
-  if (eos == nullptr) return absl::OkStatus();
-  const Json list = eos->is_array() ? *eos : Json::array({*eos});
-  for (const Json& id : list) {
-    if (!id.is_number_integer()) return fields.Unexpected("eos_token_id", "a token id or a list of them");
-    config.eos_token_ids.push_back(id.get<int64_t>());
-  }
   return absl::OkStatus();
 }
 
@@ -206,7 +195,6 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json, std::string_
   RETURN_IF_ERROR(CheckNeutral(fields));
   RETURN_IF_ERROR(ParseRope(fields, config.rope));
   RETURN_IF_ERROR(ParseWindows(fields, config));
-  RETURN_IF_ERROR(ParseTokens(fields, config));
   for (const char* field : {"dtype", "torch_dtype"}) {  // only said, not used: tensors carry their own
     ASSIGN_OR_RETURN(const std::string dtype, fields.String(field, "float32"));
     if (dtype != "float32" && dtype != "bfloat16" && dtype != "float16") {

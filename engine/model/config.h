@@ -40,11 +40,9 @@ struct ModelConfig {
   bool attention_bias = false;  // q, k, v and o have biases
   bool mlp_bias = false;
   RopeConfig rope;
-  std::vector<int64_t> windows;        // per layer: keys a row sees, its own included; 0 = all
-  std::vector<int64_t> eos_token_ids;  // not numerics; where generation stops
-  int64_t bos_token_id = -1;           // -1 = none
+  std::vector<int64_t> windows;  // per layer: keys a row sees, its own included; 0 = all
 
-  // The closed list of lines "key=value\n" that enters the model digest (docs in config.cc's CanonicalLines).
+  // The closed list of lines "key=value\n" that enters the model digest (docs/data-model.md).
   [[nodiscard]] std::string CanonicalLines() const;
 };
 

@@ -5,13 +5,18 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/json_depth.h"
 #include "common/base/status.h"
+#include "common/base/text.h"
 
 namespace droidspeak {
 
 using Json = nlohmann::ordered_json;
 
 absl::StatusOr<Json> ParseJsonObject(absl::string_view text, absl::string_view source) {
+  if (NestsTooDeep(ToStd(text))) {
+    return absl::InvalidArgumentError(absl::StrCat(source, ": nested deeper than ", kMaxJsonDepth, " levels"));
+  }
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return absl::InvalidArgumentError(absl::StrCat(source, ": not valid JSON"));
   if (!json.is_object()) return absl::InvalidArgumentError(absl::StrCat(source, ": expected a JSON object"));

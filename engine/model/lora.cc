@@ -127,7 +127,7 @@ absl::StatusOr<std::set<int64_t>> ParseLayers(const JsonFields& fields, int64_t 
     return fields.Unexpected("layers_pattern", "\"layers\"");
   }
   const Json* value = fields.Find("layers_to_transform");
-  if (value == nullptr) {
+  if (value == nullptr || (value->is_array() && value->empty())) {
     for (int64_t layer = 0; layer < layers; ++layer) chosen.insert(layer);
     return chosen;
   }
@@ -175,7 +175,8 @@ absl::StatusOr<std::set<std::string>> ParseTargets(const JsonFields& fields, int
                                      : module == name || absl::EndsWith(module, absl::StrCat(".", name));
         if (!matches) continue;
         matched = true;
-        if (chosen.contains(layer)) modules.insert(module);
+        // PEFT: a whole path that is listed is adapted in any case.
+        if (chosen.contains(layer) || (!pattern && module == name)) modules.insert(module);
       }
     }
     if (!matched) return fields.Unexpected("target_modules", absl::StrCat(expected, "; '", name, "' is none"));

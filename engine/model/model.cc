@@ -24,7 +24,10 @@ bool IsFolder(const std::string& path) {
 
 absl::StatusOr<ModelPath> ParseModelPath(const std::string& spec) {
   if (IsFolder(spec)) return ModelPath{.dir = spec};
-  const size_t plus = spec.rfind('+');
+  size_t plus = spec.rfind('+');
+  for (size_t at = spec.find('+'); at < plus; at = spec.find('+', at + 1)) {  // folders may have a + in their names
+    if (IsFolder(spec.substr(0, at)) && IsFolder(spec.substr(at + 1))) plus = at;
+  }
   ModelPath path{.dir = spec.substr(0, plus)};
   if (!IsFolder(path.dir))
     return absl::NotFoundError(absl::StrCat("model '", spec, "': '", path.dir, "' is not a folder"));

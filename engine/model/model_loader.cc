@@ -31,7 +31,10 @@ absl::StatusOr<at::Tensor> ModelLoader::LoadTensor(const std::string& name, cons
 absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Part>& parts, int64_t in, bool bias,
                                     at::Tensor& weight, at::Tensor& bias_out) {
   int64_t rows = 0;
-  for (const Part& part : parts) rows += part.out;
+  for (const Part& part : parts) {  // before memory is taken for what config.json says
+    RETURN_IF_ERROR(View(absl::StrCat("model.layers.", layer, ".", part.module, ".weight"), {part.out, in}).status());
+    rows += part.out;
+  }
   const at::ScalarType type = ScalarType(model_.dtype_);
   weight = at::empty({rows, in}, type);
   if (bias) bias_out = at::empty({rows}, type);
@@ -70,6 +73,16 @@ absl::Status ModelLoader::LoadLayer(int64_t layer) {
   return LoadFused(layer, {{"mlp.down_proj", hidden}}, wide, config.mlp_bias, weights.down, weights.down_bias);
 }
 
+// transformers, too, takes a head that a tied checkpoint stores beside other embeddings.
+bool ModelLoader::StoredHeadDiffers() const {
+  const auto head = checkpoint_.tensors().find("lm_head.weight");
+  const auto embeddings = checkpoint_.tensors().find("model.embed_tokens.weight");
+  if (head == checkpoint_.tensors().end() || embeddings == checkpoint_.tensors().end()) return false;
+  const StoredTensor& a = head->second;
+  const StoredTensor& b = embeddings->second;
+  return a.dtype != b.dtype || a.shape != b.shape || a.bytes != b.bytes;
+}
+
 absl::Status ModelLoader::CheckAllUsed() const {
   for (const auto& [name, tensor] : checkpoint_.tensors()) {
     if (used_.contains(name) || absl::EndsWith(name, "rotary_emb.inv_freq")) continue;  // old files keep a derived one
@@ -85,7 +98,7 @@ absl::Status ModelLoader::Load() {
   ASSIGN_OR_RETURN(model_.embeddings_,
                    LoadTensor("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}));
   ASSIGN_OR_RETURN(model_.final_norm_, LoadTensor("model.norm.weight", {config.hidden_size}));
-  if (config.tied_embeddings) {
+  if (config.tied_embeddings && !StoredHeadDiffers()) {
     model_.lm_head_ = model_.embeddings_;
   } else {
     ASSIGN_OR_RETURN(model_.lm_head_, LoadTensor("lm_head.weight", {config.vocab_size, config.hidden_size}));

@@ -39,6 +39,7 @@ class ModelLoader {
   [[nodiscard]] absl::StatusOr<at::Tensor> View(const std::string& name, const std::vector<int64_t>& shape);
   // After the last use of a View of `name`.
   void Release(const std::string& name);
+  [[nodiscard]] bool StoredHeadDiffers() const;
   // Tensors that nothing read would have changed the model elsewhere: refused.
   [[nodiscard]] absl::Status CheckAllUsed() const;
 

@@ -144,8 +144,9 @@ absl::Status StoreBack::OnLayer(const LayerKv& kv, int64_t row) {
   const bool offered =
       unit_.kv_offset(kv.layer) != ExtentUnit::kAbsent || unit_.e_offset(kv.layer) != ExtentUnit::kAbsent;
   if (!offered) return absl::OkStatus();
-  const int64_t block_tokens = unit_.block_tokens(), end = row + kv.e.size(0);
-  if (end > static_cast<int64_t>(tokens_.size())) return absl::InternalError("rows of tokens that were not appended");
+  // Exact rows may reach beyond the tokens that are stored (a suffix after an own prefix): those stay here.
+  const int64_t block_tokens = unit_.block_tokens();
+  const int64_t end = std::min(row + kv.e.size(0), static_cast<int64_t>(tokens_.size()));
   std::vector<int64_t> complete;
   for (int64_t index = row / block_tokens; index * block_tokens < end; ++index) {
     Block& block = blocks_[index];

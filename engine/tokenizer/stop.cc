@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/files.h"
+#include "common/base/json_depth.h"
 #include "common/base/status.h"
 #include "nlohmann/json.hpp"
 
@@ -22,6 +23,7 @@ absl::StatusOr<json> EosValue(const std::filesystem::path& path) {
   const absl::StatusOr<std::string> text = ReadFile(path, kMaxConfigBytes);
   if (absl::IsNotFound(text.status())) return json();
   RETURN_IF_ERROR(text.status());
+  if (NestsTooDeep(*text)) return absl::InvalidArgumentError(absl::StrCat(path.string(), ": nests too deep"));
   const json object = json::parse(*text, /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return absl::InvalidArgumentError(absl::StrCat(path.string(), ": expected a JSON object"));
   return object.value("eos_token_id", json());

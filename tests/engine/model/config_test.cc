@@ -66,11 +66,6 @@ TEST(ConfigTest, SpellingsBeforeAndFromVersion5MeanTheSame) {
   EXPECT_EQ(parsed.CanonicalLines(), Parse(fresh)->CanonicalLines());
 }
 
-TEST(ConfigTest, EndTokensMayBeOneOrMany) {
-  EXPECT_EQ(Parse(With(Llama(), {{"eos_token_id", 7}}))->eos_token_ids, (std::vector<int64_t>{7}));
-  EXPECT_EQ(Parse(With(Llama(), {{"eos_token_id", {7, 9}}}))->eos_token_ids, (std::vector<int64_t>{7, 9}));
-}
-
 TEST(ConfigTest, CanonicalLinesTellNumericsApartAndNothingElse) {
   const std::string lines = Parse(Llama())->CanonicalLines();
   for (const char* same : {R"({"dtype": "bfloat16"})", R"({"eos_token_id": 5})", R"({"use_cache": false})",
@@ -165,7 +160,6 @@ TEST(ConfigTest, BadFieldsAreRefusedNamingFileFieldAndExpectation) {
       {false, R"({"layer_types": ["full_attention"]})", {"layer_types", "2 times"}},
       {false, R"({"layer_types": "full_attention"})", {"layer_types"}},
       {false, R"({"layer_types": ["full_attention", "chunked_attention"]})", {"layer_types", "chunked_attention"}},
-      {false, R"({"eos_token_id": "</s>"})", {"eos_token_id"}},
   };
   for (const BadConfig& bad : cases) {
     const auto config = Parse(With(bad.mistral ? Mistral() : Llama(), Json::parse(bad.patch)));
