@@ -100,13 +100,16 @@ void Index::TouchAncestors(uint32_t tenant, const Digest& parent, const std::arr
     // Positions are claims of clients: the walk ends even when parents form a ring.
     if (block == nullptr || block->position >= after) return;
     after = block->position;
+    bool raised = false;
     for (Kind kind : {Kind::kKv, Kind::kE}) {
       for (uint32_t group = 0; group < block->groups(); ++group) {
         uint32_t& last = block->last_use(kind, group);
-        if ((kinds_groups[static_cast<size_t>(kind)] >> group) & 1) last = std::max(last, tick);
+        if (((kinds_groups[static_cast<size_t>(kind)] >> group) & 1) == 0 || last >= tick) continue;
+        last = tick;
+        raised = true;
       }
     }
-    if (block->position == 0) return;
+    if (!raised || block->position == 0) return;  // who raised it has raised what precedes it
     key.hash = block->parent;
   }
 }

@@ -43,7 +43,8 @@ Peer::Peer(DataContext& context, std::string_view transport, std::unique_ptr<Con
       transport_(transport),
       connection_(std::move(connection)),
       connected_(now),
-      handshake_([&context](uint64_t session_id) { return KeyOf(context.sessions, session_id); }) {
+      handshake_([&context](uint64_t session_id) { return KeyOf(context.sessions, session_id); }),
+      last_progress_(now) {
   for (const Kind kind : {Kind::kKv, Kind::kE}) {
     for (size_t tier = 0; tier < kTiers; ++tier) {
       fetch_bytes_[static_cast<size_t>(kind)][tier] = &context.metrics.FetchBytes(transport_, kind, tier);
@@ -105,7 +106,8 @@ void Peer::OnTransferDone(Connection&, uint64_t token, const absl::Status& statu
   const auto found = transfers_.find(static_cast<uint32_t>(token >> 32));
   if (found == transfers_.end()) return;
   const std::shared_ptr<Transfer> transfer = found->second;
-  transfer->PieceDone(static_cast<uint32_t>(token), status, SteadyNow());
+  last_progress_ = SteadyNow();
+  transfer->PieceDone(static_cast<uint32_t>(token), status);
 }
 
 void Peer::OnClosed(Connection&, const absl::Status& why) {
@@ -138,12 +140,15 @@ void Peer::Tick(absl::Time now) {
     holds_.pop_front();
   }
   std::vector<std::shared_ptr<Transfer>> late;
+  bool under_way = false;
   for (const auto& [serial, transfer] : transfers_) {
     transfer->Tick(now);
-    if (transfer->StalledSince(now - tuning::kStallTimeout)) {
-      return Misbehaved(absl::DeadlineExceededError("its transfers make no progress"));
-    }
+    under_way |= transfer->under_way();
     if (transfer->deadline() <= now) late.push_back(transfer);
+  }
+  if (!under_way) last_progress_ = now;
+  if (last_progress_ < now - tuning::kStallTimeout) {
+    return Misbehaved(absl::DeadlineExceededError("its transfers make no progress"));
   }
   for (const auto& transfer : late) transfer->Stop(absl::DeadlineExceededError("the request's time is over"));
 }

@@ -128,6 +128,7 @@ class Peer final : public ConnectionEvents, public std::enable_shared_from_this<
   size_t offered_blocks_ = 0;
   std::deque<Hold> holds_;
   uint64_t held_bytes_ = 0;
+  absl::Time last_progress_;  // of its transfers; kept at the present while there are none
 };
 
 }  // namespace droidspeak

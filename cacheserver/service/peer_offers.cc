@@ -87,6 +87,7 @@ void Peer::Handle(const wire::SealRequest& request) {
 
 void Peer::EndOfferIfDrained(uint64_t offer_id) {
   const auto found = offers_.find(offer_id);
+  if (found == offers_.end()) return;  // the end of its last fill was its own
   OpenOffer& offer = found->second;
   if (offer.fills > 0 || (!offer.seal.has_value() && !offer.cancel)) return;
   const OfferPtr ended = std::move(offer.offer);

@@ -8,13 +8,7 @@ namespace droidspeak {
 
 Transfer::Transfer(Peer& peer, uint32_t serial, uint64_t request_id, uint32_t priority, absl::Time now,
                    absl::Time deadline)
-    : peer_(&peer),
-      serial_(serial),
-      request_id_(request_id),
-      priority_(priority),
-      started_(now),
-      deadline_(deadline),
-      last_progress_(now) {}
+    : peer_(&peer), serial_(serial), request_id_(request_id), priority_(priority), started_(now), deadline_(deadline) {}
 
 uint64_t Transfer::Post(uint64_t turn_bytes, uint64_t window_bytes) {
   if (stopped_ || ended_) return 0;
@@ -23,11 +17,10 @@ uint64_t Transfer::Post(uint64_t turn_bytes, uint64_t window_bytes) {
   return posted;
 }
 
-void Transfer::PieceDone(uint32_t piece, const absl::Status& status, absl::Time now) {
+void Transfer::PieceDone(uint32_t piece, const absl::Status& status) {
   const uint64_t bytes = FinishPiece(piece, status.ok());
   inflight_bytes_ -= bytes;
   --inflight_pieces_;
-  last_progress_ = now;
   if (peer_ != nullptr) peer_->context().scheduler.Completed(*this, bytes);
   if (!status.ok()) Stop(status);
   WantTurn();
@@ -59,6 +52,7 @@ void Transfer::EndIfDrained() {
   const std::shared_ptr<Transfer> keep = shared_from_this();
   End(outcome_);
   if (peer_ != nullptr) peer_->TransferEnded(*this, cancelled_);
+  peer_ = nullptr;  // the scheduler may keep this longer than the peer lives
 }
 
 void Transfer::AddInflight(uint64_t bytes) {

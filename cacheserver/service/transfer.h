@@ -31,16 +31,16 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
   absl::Time deadline() const { return deadline_; }
   // The offer that it fills, for fills.
   virtual std::optional<uint64_t> offer_id() const { return std::nullopt; }
-  // Null once its connection is gone.
+  // Null once it has ended or its connection is gone.
   Peer* peer() const { return peer_; }
-  // Bytes are under way and none has arrived since `time`.
-  bool StalledSince(absl::Time time) const { return inflight_bytes_ > 0 && last_progress_ < time; }
+  // Bytes are with the transport.
+  bool under_way() const { return inflight_bytes_ > 0; }
 
   // Posts about `turn_bytes` while less than `window_bytes` are under way.
   // Returns the bytes posted: 0 means that something else has to happen first.
   uint64_t Post(uint64_t turn_bytes, uint64_t window_bytes);
   // The transport is done with a piece.
-  void PieceDone(uint32_t piece, const absl::Status& status, absl::Time now);
+  void PieceDone(uint32_t piece, const absl::Status& status);
 
   // Time has passed: every few milliseconds.
   virtual void Tick(absl::Time) {}
@@ -89,7 +89,6 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
   const uint32_t priority_;
   const absl::Time started_;
   const absl::Time deadline_;
-  absl::Time last_progress_;
   uint64_t inflight_bytes_ = 0;
   int inflight_pieces_ = 0;
   bool stopped_ = false;

@@ -2,6 +2,7 @@
 #include "cacheserver/store/evictor.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/status.h"
 
@@ -256,10 +257,14 @@ void Evictor::CompactIfWorthwhile() {
   };
   const uint64_t much = disk->budget_bytes() / kGarbageShare;
   if (removed_extents_ == 0 || garbage() < much) return;
-  removed_extents_ = 0;
+  const uint64_t removed = std::exchange(removed_extents_, 0);
   // Files in which nothing lives go first and cost nothing; then the oldest, which have most garbage.
   for (double age_cutoff : {0.0, 0.25, 1.0}) {
-    if (!disk->Compact(age_cutoff).ok() || garbage() < much) return;
+    if (!disk->Compact(age_cutoff).ok()) {
+      removed_extents_ += removed;
+      return;
+    }
+    if (garbage() < much) return;
   }
 }
 

@@ -89,7 +89,7 @@ class Evictor {
   StoreCore* const core_;
   EvictionPlan host_plan_;
   EvictionPlan disk_plan_;
-  uint64_t removed_extents_ = 0;  // from disk, since the last compaction
+  uint64_t removed_extents_ = 1;  // from disk, since the last compaction; an earlier run may have left some
 };
 
 // The block's directory row, with what is on disk now. The block's shard is locked.

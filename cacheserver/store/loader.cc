@@ -47,33 +47,48 @@ void Loader::Load(Block* block, ExtentSelector extent, ExtentStore::LoadCallback
       core_->counters.queued_loads.fetch_sub(1);
       at_once.emplace(absl::ResourceExhaustedError("too many loads are waiting"));
     } else {
-      tasks_.push_back({block, extent, bytes, nullptr, false, std::move(done)});
+      tasks_.push_back({block, extent, bytes, 0, nullptr, false, std::move(done)});
     }
   }
   if (at_once) done(*std::move(at_once));
 }
 
 void Loader::Run() {
-  while (true) {
+  while (WaitForTask()) {
     Task task;
     {
-      absl::MutexLock lock(&mutex_);
-      const auto ready = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !tasks_.empty() || stopping_; };
-      mutex_.Await(absl::Condition(&ready));
-      if (tasks_.empty()) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
+      // Buffers are asked for in the order of the loads: a reader that needs the first of its loads first would wait
+      // for ever if later ones, which it keeps until then, had all the buffers.
+      absl::MutexLock order(&order_mutex_);
+      if (!Take(task) || !FindBuffer(task)) continue;
     }
-    Execute(std::move(task));
+    const absl::Status read =
+        core_->disk()->Read(task.block->key, task.extent, task.checksum, {task.buffer, task.bytes});
+    Finish(task, read, task.checksum);
   }
 }
 
-void Loader::Execute(Task task) {
+bool Loader::WaitForTask() {
+  absl::MutexLock lock(&mutex_);
+  const auto ready = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !tasks_.empty() || stopping_; };
+  mutex_.Await(absl::Condition(&ready));
+  return !tasks_.empty();
+}
+
+bool Loader::Take(Task& task) {
+  absl::MutexLock lock(&mutex_);
+  if (tasks_.empty()) return false;
+  task = std::move(tasks_.front());
+  tasks_.pop_front();
+  return true;
+}
+
+bool Loader::FindBuffer(Task& task) {
   if (core_->closing) {
     FreeBuffer(task);
-    return End(task, absl::UnavailableError("the store is closing"));
+    End(task, absl::UnavailableError("the store is closing"));
+    return false;
   }
-  uint64_t checksum = 0;
   std::optional<absl::StatusOr<HostExtent>> settled;
   {
     Index::Locked shard = core_->index().Lock(task.block->key);
@@ -82,20 +97,19 @@ void Loader::Execute(Task task) {
     } else if (!task.block->Has(ExtentState::kDisk, task.extent.kind, task.extent.layer)) {
       settled.emplace(absl::NotFoundError("the extent is not there any more"));
     } else {
-      checksum = task.block->Find(task.extent.kind, task.extent.layer)->checksum;
+      task.checksum = task.block->Find(task.extent.kind, task.extent.layer)->checksum;
     }
   }
   if (settled) {
     FreeBuffer(task);
-    return End(task, *std::move(settled));
+    End(task, *std::move(settled));
+    return false;
   }
   if (task.buffer == nullptr) task.buffer = core_->pool().slots().Allocate(task.bytes);
-  if (task.buffer == nullptr) {
-    want_room_(task.bytes);
-    return AwaitStaging(std::move(task));
-  }
-  const absl::Status read = core_->disk()->Read(task.block->key, task.extent, checksum, {task.buffer, task.bytes});
-  Finish(task, read, checksum);
+  if (task.buffer != nullptr) return true;
+  want_room_(task.bytes);
+  AwaitStaging(std::move(task));
+  return false;
 }
 
 void Loader::AwaitStaging(Task task) {

@@ -36,12 +36,17 @@ class Loader {
     Block* block;
     ExtentSelector extent;
     uint64_t bytes;
+    uint64_t checksum;  // as the index has it, once a buffer was found
     std::byte* buffer;  // null: not yet allocated
     bool staging;
     ExtentStore::LoadCallback done;
   };
   void Run();
-  void Execute(Task task);
+  // False once there is nothing left to do.
+  bool WaitForTask();
+  bool Take(Task& task);
+  // True when the task is to be read into its buffer; else it has ended or waits for a buffer.
+  bool FindBuffer(Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(order_mutex_);
   void Finish(Task& task, absl::Status read, uint64_t checksum);
   void AwaitStaging(Task task);
   void End(const Task& task, absl::StatusOr<HostExtent> result);
@@ -50,6 +55,7 @@ class Loader {
 
   StoreCore* const core_;
   const std::function<void(uint64_t)> want_room_;
+  absl::Mutex order_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   absl::Mutex mutex_;
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

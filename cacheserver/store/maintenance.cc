@@ -138,13 +138,18 @@ void Maintenance::SpillOffer(DurableSeal& seal) {
     if (absl::IsUnavailable(spilled)) seal.status = spilled;
     if (!seal.status.ok()) break;
     uint64_t lost = 0;
+    uint64_t filling = 0;
     Index::Locked shard = core_->index().Lock(kept.block->key);
     for (Kind kind : kKinds) {
       ForEachLayer(kind, kept.layers[static_cast<size_t>(kind)], [&](ExtentSelector extent) {
+        filling += kept.block->linked && kept.block->Has(ExtentState::kFilling, extent.kind, extent.layer) ? 1 : 0;
         lost += kept.block->linked && kept.block->Has(ExtentState::kDisk, extent.kind, extent.layer) ? 0 : 1;
       });
     }
-    if (lost > 0) {
+    if (filling > 0) {
+      seal.status = absl::UnavailableError(
+          absl::StrCat("another is still filling ", filling, " extents of block ", kept.block->key.hash.Hex()));
+    } else if (lost > 0) {
       seal.status = absl::ResourceExhaustedError(absl::StrCat(lost, " extents of block ", kept.block->key.hash.Hex(),
                                                               " could not be kept on disk", spilled.ok() ? "" : ": ",
                                                               spilled.message()));

@@ -92,7 +92,7 @@ std::optional<wire::BlockOffer> OfferTable::OfferBlock(Offer& offer, const wire:
   const NamespaceRow& space = offer.space().row;
   const BlockKey key{space.tenant, offered.hash};
   std::array<wire::LayerBits, 2> want;
-  std::array<wire::LayerBits, 2> have;
+  std::array<wire::LayerBits, 2> others;
   std::array<wire::LayerBits, 2> busy;
   Block* block = nullptr;
   {
@@ -111,15 +111,15 @@ std::optional<wire::BlockOffer> OfferTable::OfferBlock(Offer& offer, const wire:
     for (Kind kind : kKinds) {
       const auto k = static_cast<size_t>(kind);
       const wire::LayerBits ready = block->ReadyBits(kind);
-      have[k] = Both(layers[k], ready);
       busy[k] = Minus(Both(layers[k], block->Bits(ExtentState::kFilling, kind)), ready);
       want[k] = Minus(Minus(layers[k], ready), busy[k]);
+      others[k] = Minus(layers[k], want[k]);
       block->Set(ExtentState::kFilling, kind, want[k]);
       ForEachLayer(kind, layers[k],
                    [&](ExtentSelector extent) { block->last_use(kind, extent.layer / kGroupLayers) = tick; });
     }
   }
-  offer.Add(block, want, have);
+  offer.Add(block, want, others);
   return wire::BlockOffer{want[0], busy[0], want[1], busy[1]};
 }
 

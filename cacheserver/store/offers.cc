@@ -19,9 +19,10 @@ void Put(wire::LayerBits& bits, uint32_t layer, bool value) {
 
 }  // namespace
 
-void Offer::Add(Block* block, const std::array<wire::LayerBits, 2>& want, const std::array<wire::LayerBits, 2>& have) {
+void Offer::Add(Block* block, const std::array<wire::LayerBits, 2>& want,
+                const std::array<wire::LayerBits, 2>& others) {
   absl::MutexLock lock(&mutex_);
-  entries_.push_back({block, want, {}, have});
+  entries_.push_back({block, want, {}, others});
 }
 
 absl::Status Offer::TakeSlot(size_t block, ExtentSelector extent) {

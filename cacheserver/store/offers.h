@@ -28,8 +28,9 @@ class Offer {
   const NamespaceEntry& space() const { return *space_; }
   absl::Duration lease() const { return lease_; }
 
-  // One block more, whose entry the caller has counted this offer in. `want` is this offer's to fill, `have` was there.
-  void Add(Block* block, const std::array<wire::LayerBits, 2>& want, const std::array<wire::LayerBits, 2>& have);
+  // One block more, whose entry the caller has counted this offer in. `want` is this offer's to fill, `others` was
+  // there or is being filled by somebody else.
+  void Add(Block* block, const std::array<wire::LayerBits, 2>& want, const std::array<wire::LayerBits, 2>& others);
 
   // Marks the extent's slot as taken; see ExtentStore::AllocateFill for errors.
   [[nodiscard]] absl::Status TakeSlot(size_t block, ExtentSelector extent);
@@ -39,7 +40,7 @@ class Offer {
                                             uint64_t checksum);
   // No more fills: what was not filled is free for others. False if it had ended before.
   bool End(StoreCore& core);
-  // After End(): the extents that it saw or made ready, by block. For durable seals.
+  // After End(): the extents that it found or filled, by block, and those that others were filling. For durable seals.
   struct Kept {
     Block* block;
     std::array<wire::LayerBits, 2> layers;
@@ -54,7 +55,7 @@ class Offer {
     Block* block;
     std::array<wire::LayerBits, 2> want;  // not committed yet
     std::array<wire::LayerBits, 2> out;   // of these, a slot is out
-    std::array<wire::LayerBits, 2> kept;  // there at the offer, or committed
+    std::array<wire::LayerBits, 2> kept;  // others' at the offer, or committed
   };
   const OwnerId owner_;
   const NamespaceEntry* const space_;

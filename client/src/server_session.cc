@@ -126,8 +126,9 @@ absl::Status ServerSession::Establish(const std::stop_token& stop) {
   }
   RETURN_IF_ERROR(directory_.AgreeOnSecret(opened.secret_id, session.server_name));
   {
-    const auto link = std::make_shared<Link>(reactor_, session, [this](const absl::Status& why) {
+    const auto link = std::make_shared<Link>(reactor_, session, [this, id = session.id](const absl::Status& why) {
       absl::MutexLock lock(&mutex_);
+      if (link_ != nullptr && link_->session().id != id) return;  // an earlier link's late end
       link_state_ = LinkState::kClosed;
       closed_why_ = why;
     });
@@ -144,7 +145,15 @@ absl::Status ServerSession::Establish(const std::stop_token& stop) {
     }
   }
   RETURN_IF_ERROR(WaitUntilReady());
-  for (int i = 0; i < directory_.namespaces(); ++i) RETURN_IF_ERROR(OpenOnServer(session, i));
+  for (int i = 0; i < directory_.namespaces(); ++i) {
+    const absl::Status namespace_opened = OpenOnServer(session, i);
+    if (absl::IsInvalidArgument(namespace_opened) || absl::IsResourceExhausted(namespace_opened)) {
+      spdlog::warn("server {}: {}; its blocks of that namespace are misses", session.server_name,
+                   std::string(namespace_opened.message()));
+      continue;
+    }
+    RETURN_IF_ERROR(namespace_opened);
+  }
   spdlog::info("server {} ({}): connected over {} ({})", session.server_name, address_.host_port, session.transport,
                opened.reason);
   return absl::OkStatus();
@@ -167,7 +176,7 @@ absl::Status ServerSession::WaitUntilReady() {
 
 void ServerSession::KeepAlive(const std::stop_token& stop) {
   const std::shared_ptr<Link> link = this->link();
-  if (link == nullptr) return;
+  if (link == nullptr) return Retire(absl::UnavailableError("the connection was lost"));
   const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return link_state_ == LinkState::kClosed || stopping_;
   };

@@ -130,7 +130,13 @@ void StoreState::Offer(const std::shared_ptr<StoreState>& self) {
 void StoreState::OnOffer(int part, const wire::OfferAnswer* answer) {
   absl::MutexLock lock(&mutex_);
   PartState& state = states_[part];
-  if (std::exchange(state.answered, true) || answer == nullptr) return;
+  const bool late = std::exchange(state.answered, true);
+  if (answer == nullptr) return;
+  if (late) {  // nobody will fill it: others may
+    const std::shared_ptr<Link>& link = parts_[part].link;
+    link->Send(wire::SealRequest{link->NextRequestId(), state.offer_id, false});
+    return;
+  }
   state.open = true;
   const std::vector<int>& blocks = parts_[part].blocks;
   for (size_t i = 0; i < std::min(blocks.size(), answer->blocks.size()); ++i) {

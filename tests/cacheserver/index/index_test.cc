@@ -76,6 +76,16 @@ TEST(IndexTest, TouchReachesAllAncestorsThatAreHere) {
   EXPECT_EQ(LastUse(index, {1, Hash(0)}), 0);  // behind a hole
 }
 
+// A client may ask for the blocks of a long chain in reverse: each step back must not walk the whole chain again.
+TEST(IndexTest, TouchEndsWhereTheSameRequestHasBeen) {
+  Index index;
+  constexpr uint32_t kBlocks = 20'000;
+  for (uint32_t i = 0; i < kBlocks; ++i) Put(index, {1, Hash(i)}, i == 0 ? Digest{} : Hash(i - 1), i);
+  for (uint32_t i = kBlocks; i-- > 1;) index.TouchAncestors(1, Hash(i - 1), {1, 0}, 77);  // 200 M steps if it did
+  EXPECT_EQ(LastUse(index, {1, Hash(0)}), 77);
+  EXPECT_EQ(LastUse(index, {1, Hash(kBlocks - 2)}), 77);
+}
+
 TEST(IndexTest, TouchEndsInARingOfParents) {
   Index index;
   Put(index, {1, Hash(0)}, Hash(1), 3);

@@ -45,7 +45,7 @@ class CountingTransfer final : public Transfer {
         log_(log) {}
 
   uint64_t flying() const { return inflight_bytes(); }
-  void ArriveOne() { PieceDone(0, absl::OkStatus(), absl::UnixEpoch()); }
+  void ArriveOne() { PieceDone(0, absl::OkStatus()); }
 
  protected:
   uint64_t PostSome(uint64_t turn_bytes, uint64_t window_bytes) override {

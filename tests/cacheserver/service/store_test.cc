@@ -131,6 +131,29 @@ TEST_P(StoreServiceTest, ADurableSealWithoutADiskIsRefused) {
   EXPECT_EQ(client_->Expect<wire::Sealed>().code, Code(absl::StatusCode::kFailedPrecondition));
 }
 
+TEST_P(StoreServiceTest, CancellingAnOfferWithAFillThatHasNotBegunEndsBothAndTheConnectionGoesOn) {
+  const std::vector<Digest> blocks = Chain(2);
+  for (uint64_t id = 100; id < 400; id += 3) {
+    Offer(*client_, id, blocks, extents_);
+    const wire::FillRequest fill = MakeFill(*client_, id + 1, id, blocks, extents_);
+    client_->Send(fill);
+    client_->Send(wire::CancelRequest{id});
+    // Both are answered, the fill perhaps as done.
+    bool offer_ended = false;
+    bool fill_ended = false;
+    while (!offer_ended || !fill_ended) {
+      const std::optional<wire::Message> message = client_->Next();
+      ASSERT_TRUE(message.has_value()) << "the connection is gone";
+      const auto* cancelled = std::get_if<wire::Cancelled>(&*message);
+      offer_ended |= cancelled != nullptr && cancelled->request_id == id;
+      fill_ended |=
+          std::holds_alternative<wire::Filled>(*message) || (cancelled != nullptr && cancelled->request_id == id + 1);
+    }
+    client_->Send(wire::ActionRequest{id + 2, space_.id, wire::BlockAction::kRemove, blocks});
+    client_->Expect<wire::StatusAnswer>();
+  }
+}
+
 TEST_P(StoreServiceTest, ASealWaitsForTheFillsBeforeIt) {
   const std::vector<Digest> blocks = Chain(64);
   Offer(*client_, 100, blocks, extents_);

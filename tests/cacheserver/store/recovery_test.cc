@@ -53,6 +53,26 @@ TEST_F(RecoveryTest, CleanRestartKeepsEverything) {
   EXPECT_EQ(CountExact(store, chain), 8 * kExtentsABlock);
 }
 
+TEST_F(RecoveryTest, DurableSealSpeaksForWhatOthersFillToo) {
+  TestStore store(Options());
+  const Chain chain(1, 1);
+  const auto offer = [&] {
+    return *store->MakeOffer(kOwner, kTenant, store.space(), chain.offered, Layers({3}), {}, absl::Seconds(30));
+  };
+  const auto filler = offer();
+  const auto early = offer();
+  const auto late = offer();
+  ASSERT_EQ(early.blocks[0].busy_kv, Layers({3}));
+  EXPECT_TRUE(absl::IsUnavailable(store.Seal(early.offer, /*durable=*/true)));
+  absl::StatusOr<FillSlot> slot = store.Allocate(filler.offer, 0, {Kind::kKv, 3});
+  ASSERT_TRUE(slot.ok());
+  ASSERT_TRUE(slot->Commit(1).ok());
+  EXPECT_TRUE(store.Seal(filler.offer, /*durable=*/false).ok());
+  EXPECT_EQ(store.Extents(Tier::kRocksdb), 0);
+  EXPECT_TRUE(store.Seal(late.offer, /*durable=*/true).ok());
+  EXPECT_EQ(store.Extents(Tier::kRocksdb), 1);
+}
+
 TEST_F(RecoveryTest, AnotherClusterSecretIsRefused) {
   { TestStore store(Options()); }
   StoreOptions options = Options();

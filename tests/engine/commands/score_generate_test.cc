@@ -124,6 +124,10 @@ TEST_P(BadInputTest, IsNamedAndNothingIsWritten) {
   WriteTokens(folder_.path() + "/vocabulary.safetensors", {{"x", {1, 61}}});
   WriteTokens(folder_.path() + "/long.safetensors", {{"x", std::vector<int64_t>(257, 3)}});
   WriteTokens(folder_.path() + "/two.safetensors", {{"x", {1}}, {"y", {2}}});
+  std::filesystem::create_directory(folder_.path() + "/deep");
+  std::ofstream(folder_.path() + "/deep/config.json")
+      << R"({"vocab_size": )" << std::string(200'000, '[') << std::string(200'000, ']') << "}";
+  std::filesystem::create_symlink("/dev/null", folder_.path() + "/null");
   const std::string arguments = absl::StrReplaceAll(GetParam().arguments, {{"SENDER", kSender},
                                                                            {"RECEIVER", kReceiver},
                                                                            {"TESTDATA", kData},
@@ -178,6 +182,12 @@ INSTANTIATE_TEST_SUITE_P(
                  2, "token 61 at 1 is not below the model's vocabulary of 61"},
         BadInput{"LongerThanTheModelsLimit", "score --model RECEIVER --tokens FOLDER/long.safetensors --out OUT", 2,
                  "257 tokens are more than the model's limit of 256"},
+        BadInput{"PlanTwice",
+                 "score --model RECEIVER --sender SENDER --tokens IN --out OUT --context 8 --plan 1,2,3 --plan 1,2,3",
+                 2, "plan 1,2,3 is given twice"},
+        BadInput{"OutputsOfOneName", "score --model RECEIVER --tokens IN --out OUT --dump-cache OUT", 2, "both name"},
+        BadInput{"OutputIsADevice", "score --model RECEIVER --tokens IN --out FOLDER/null", 1, "no regular file"},
+        BadInput{"NestedJson", "score --model FOLDER/deep --tokens IN --out OUT", 1, "config.json: nested deeper"},
         BadInput{"OutputFolderMissing", "score --model RECEIVER --tokens IN --out FOLDER/none/out.safetensors", 1,
                  "/none/out.safetensors"},
         BadInput{"UnknownKeyInTheFile", "score --config FOLDER/unknown.yaml --model RECEIVER --tokens IN --out OUT", 2,
@@ -185,6 +195,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"UnknownDtype", "score --dtype fp8 --model RECEIVER --tokens IN --out OUT", 2, "--dtype"},
         BadInput{"OptionOfALaterVersion", "generate --model RECEIVER --tokens IN --profile FOLDER/p.json", 2,
                  "--profile"},
+        BadInput{"TooManyToGenerate", "generate --model RECEIVER --tokens IN --max-tokens 9223372036854775807", 2,
+                 "are more than the model's limit of 256"},
+        BadInput{"NoTemperature", "generate --model RECEIVER --tokens IN --temperature nan", 2, "--temperature"},
         BadInput{"NoPrompt", "generate --model RECEIVER", 2, "--prompt"},
         BadInput{"TwoTensors", "generate --model RECEIVER --tokens FOLDER/two.safetensors", 1, "expected exactly one"},
         BadInput{"PromptWithoutTokenizer", "generate --model RECEIVER --prompt hello", 1, "tokenizer.json"},
@@ -205,6 +218,25 @@ TEST_F(CommandsTest, TokenizersThatDifferAreRefused) {
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.messages, HasSubstr("token"));
   EXPECT_FALSE(std::filesystem::exists(Out()));
+}
+
+TEST_F(CommandsTest, GenerateWithServersAnswersWithoutAWholeBlockAndAfterAWholeOwnPrefix) {
+  const auto server = ServerProcess::Start("cache-0").value();
+  const std::string common = absl::StrCat("generate --dtype fp32 --json --max-tokens 2 --ignore-eos --model ",
+                                          kReceiver, " --tokens ", In(), " --sender ", kSender);
+  const Outcome full = RunEngine(absl::StrCat(common, " --plan 4,4,4"));
+  ASSERT_EQ(full.exit_code, 0) << full.messages;
+  const auto tokens = nlohmann::json::parse(full.output).at("tokens");
+  // 61 tokens are less than a block.
+  const Outcome none = RunEngine(absl::StrCat(common, " --plan 1,2,3 --servers ", server->listen()));
+  ASSERT_EQ(none.exit_code, 0) << none.messages;
+  EXPECT_EQ(nlohmann::json::parse(none.output).at("tokens"), tokens);
+  // The receiver's own blocks cover the context: what the plan says is not needed.
+  const std::string with_blocks = absl::StrCat(common, " --block-tokens 8 --servers ", server->listen());
+  ASSERT_EQ(RunEngine(with_blocks + " --plan 4,4,4").exit_code, 0);
+  const Outcome own = RunEngine(with_blocks + " --plan 1,2,3");
+  ASSERT_EQ(own.exit_code, 0) << own.messages;
+  EXPECT_EQ(nlohmann::json::parse(own.output).at("tokens"), tokens);
 }
 
 TEST_F(CommandsTest, ScoreThroughAServerGivesTheSameLogits) {

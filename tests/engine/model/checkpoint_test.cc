@@ -8,6 +8,7 @@
 #include "absl/strings/str_replace.h"
 #include "engine/model/model.h"
 #include "engine/model/safetensors.h"
+#include "engine/model/score.h"
 #include "tests/engine/model/fixture.h"
 
 namespace droidspeak {
@@ -226,12 +227,34 @@ TEST(CheckpointTest, SpoiledCheckpointsAreRefusedNamingTheCulprit) {
   }
 }
 
+// As transformers: a checkpoint that says its head is tied, but has another one, uses the other one.
+TEST(CheckpointTest, StoredHeadThatDiffersIsNotTied) {
+  const ScratchDir dir("llama-mha-16");
+  const std::vector<int32_t> tokens = {3, 1, 4, 1, 5};
+  const auto logits = [&] {
+    return ScoreTokens(*Model::Load(dir.path(), Dtype::kFloat32).value(), tokens, true).value();
+  };
+  const at::Tensor untied = logits();
+  dir.EditJson("config.json", [](auto& json) { json["tie_word_embeddings"] = true; });
+  EXPECT_TRUE(logits().equal(untied));
+}
+
+TEST(CheckpointTest, SizesBeyondTheTensorsAreRefusedBeforeMemoryIsTaken) {
+  const ScratchDir dir("llama-mha-16");
+  dir.EditJson("config.json", [](auto& json) {
+    json["num_attention_heads"] = json["num_key_value_heads"] = 65536;
+    json["head_dim"] = 4096;
+  });
+  EXPECT_TRUE(FailsNaming(Model::Load(dir.path(), Dtype::kFloat32).status(), {"q_proj.weight", "[64,64]", "expected"}));
+}
+
 TEST(ModelPathTest, FoldersAndAdaptersAreTakenApart) {
   const ScratchDir dir;
   std::filesystem::create_directory(dir / "a+b");
   std::filesystem::create_directory(dir / "c");
   EXPECT_EQ(ParseModelPath(dir / "a+b")->dir, dir / "a+b");
   EXPECT_EQ(ParseModelPath(dir / "a+b")->adapter, "");
+  EXPECT_EQ(ParseModelPath((dir / "c+") + (dir / "a+b"))->adapter, dir / "a+b");
   EXPECT_EQ(ParseModelPath((dir / "a+b+") + (dir / "c"))->dir, dir / "a+b");
   EXPECT_EQ(ParseModelPath((dir / "a+b+") + (dir / "c"))->adapter, dir / "c");
   EXPECT_TRUE(FailsNaming(ParseModelPath(dir / "none").status(), {dir / "none", "not a folder"}));

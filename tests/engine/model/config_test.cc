@@ -66,6 +66,25 @@ TEST(ConfigTest, SpellingsBeforeAndFromVersion5MeanTheSame) {
   EXPECT_EQ(parsed.CanonicalLines(), Parse(fresh)->CanonicalLines());
 }
 
+// Which of two places transformers 5 reads.
+TEST(ConfigTest, FieldsThatStandTwiceAreReadAsTransformersDoes) {
+  const auto parse = [](const char* patch) { return Parse(With(Llama(), Json::parse(patch))).value(); };
+  EXPECT_EQ(
+      parse(R"({"rope_theta": 1e4, "rope_scaling": {"type": "linear", "factor": 2, "rope_theta": 777}})").rope.theta,
+      777);
+  const ModelConfig both = parse(R"({"rope_scaling": {"type": "linear", "factor": 2},
+      "rope_parameters": {"rope_type": "default", "rope_theta": 555}})");
+  EXPECT_EQ(both.rope.kind, RopeKind::kLinear);
+  EXPECT_EQ(both.rope.theta, 10000);
+  EXPECT_EQ(parse(R"({"rope_scaling": {}, "rope_parameters": {"rope_theta": 555}})").rope.theta, 555);
+  EXPECT_EQ(parse(R"({"original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "llama3", "factor": 8,
+      "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 64}})")
+                .rope.original_max_positions,
+            16);
+  EXPECT_EQ(Parse(With(Mistral(), {{"sliding_window", 7}, {"use_sliding_window", false}}))->windows,
+            (std::vector<int64_t>{7, 7}));
+}
+
 TEST(ConfigTest, CanonicalLinesTellNumericsApartAndNothingElse) {
   const std::string lines = Parse(Llama())->CanonicalLines();
   for (const char* same : {R"({"dtype": "bfloat16"})", R"({"eos_token_id": 5})", R"({"use_cache": false})",
@@ -97,6 +116,7 @@ TEST(ConfigTest, BadFieldsAreRefusedNamingFileFieldAndExpectation) {
       {false, R"({"model_type": 3})", {"model_type", "a string"}},
       {false, R"({"vocab_size": null})", {"vocab_size", "missing"}},
       {false, R"({"vocab_size": 0})", {"vocab_size", "0", "from 1"}},
+      {false, R"({"max_position_embeddings": 16777216, "head_dim": 64})", {"max_position_embeddings", "4194304"}},
       {false, R"({"vocab_size": -5})", {"vocab_size", "-5"}},
       {false, R"({"vocab_size": 18446744073709551615})", {"vocab_size", "18446744073709551615"}},
       {false, R"({"vocab_size": "100"})", {"vocab_size", "integer"}},

@@ -106,6 +106,23 @@ TEST(LoraTest, MissingFilesAreNamed) {
   }
 }
 
+// As PEFT reads them.
+TEST(LoraTest, NoLayersMeanAllAndAPathListedWholeIsAdaptedInAnyCase) {
+  const ModelConfig config = LoadModelConfig(TestData("llama-mha-16")).value();
+  const ScratchDir all("llama-mha-16/adapter-patterns");
+  const std::string lines = LoraAdapter::Load(all.path(), config).value()->CanonicalLines();
+  all.EditJson(kConfig, [](Json& json) { json["layers_to_transform"] = Json::array(); });
+  EXPECT_EQ(LoraAdapter::Load(all.path(), config).value()->CanonicalLines(), lines);
+  all.EditJson(kConfig, [](Json& json) {
+    json["layers_to_transform"] = {0};
+    json["target_modules"] = {"model.layers.1.self_attn.q_proj", "v_proj"};
+  });
+  const auto adapter = LoraAdapter::Load(all.path(), config).value();
+  EXPECT_TRUE(adapter->Delta("model.layers.1.self_attn.q_proj").defined());
+  EXPECT_TRUE(adapter->Delta("model.layers.0.self_attn.v_proj").defined());
+  EXPECT_FALSE(adapter->Delta("model.layers.1.self_attn.v_proj").defined());
+}
+
 TEST(LoraTest, LayersLeftOutAreLeftAlone) {
   const ModelConfig config = LoadModelConfig(TestData("llama-mha-16")).value();
   const auto adapter = LoraAdapter::Load(TestData("llama-mha-16/adapter-layers"), config).value();
