@@ -86,10 +86,22 @@ WRAP(void, _ZNK4absl7debian312Notification19WaitForNotificationEv, (const absl::
 WRAP(bool, _ZNK4absl7debian312Notification30WaitForNotificationWithTimeoutENS0_8DurationE,
      (const absl::Notification* self, absl::Duration timeout), (self, timeout))
 
+// What libraries that were not built for the sanitizer do to memory says nothing: it does not see their locks.
+extern "C" const char* __tsan_default_options();
+extern "C" const char* __tsan_default_options() {
+  return "ignore_noninstrumented_modules=1";
+}
+
 // The memory that these libraries copy is ordered by locks of theirs that the sanitizer does not see either.
 extern "C" const char* __tsan_default_suppressions();
 extern "C" const char* __tsan_default_suppressions() {
   return "called_from_lib:librocksdb.so\n"
+         "race:libgrpc.so\n"
+         "race:libgrpc++.so\n"
+         "race:libgpr.so\n"
+         "race:libprotobuf.so\n"
+         "race:proto_buffer_reader.h\n"
+         "race:proto_buffer_writer.h\n"
          "called_from_lib:libabsl_graphcycles_internal.so\n"
          "race:^rocksdb::\n"  // inline functions of its headers
          "race:rocksdb::DbPath\n";

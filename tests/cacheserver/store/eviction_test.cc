@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <atomic>
 #include <deque>
 
 #include "common/key/checksum.h"
@@ -167,7 +168,7 @@ TEST(EvictionTest, FetchLargerThanThePoolGoesThrough) {
   // All loads at once; what arrives is given back in order, as a sender does.
   absl::Mutex mutex;
   std::deque<HostExtent> arrived;
-  size_t failed = 0;
+  std::atomic<size_t> failed{0};
   size_t expected = 0;
   for (const ExtentSelector& extent : kv) {
     for (size_t i = 0; i < hashes.size(); ++i, ++expected) {
