@@ -22,6 +22,12 @@ void Report::Result(const std::string& name, const std::string& unit, const std:
                       {"samples", samples}});
 }
 
+void Report::Baseline(const std::vector<double>& samples) {
+  const double spread = (Quantile(samples, 0.75) - Quantile(samples, 0.25)) / Median(samples);
+  Setting("baseline_interquartile_share", spread);
+  if (spread > 0.1) std::cerr << bench_ << ": the baseline varies by more than 10 %: this run is not valid\n";
+}
+
 nlohmann::json Report::Json() const {
   return {{"bench", bench_},       {"machine", MachineDescription()},
           {"versions", versions_}, {"date", DateNow()},

@@ -19,6 +19,9 @@ class Report {
   void Version(const std::string& name, const std::string& version) { versions_[name] = version; }
   // The samples of one figure, in the order taken.
   void Result(const std::string& name, const std::string& unit, const std::vector<double>& samples);
+  // Says how much what the others are compared with varies: a run is not valid when it is more than 10 % between
+  // quartiles.
+  void Baseline(const std::vector<double>& samples);
   void Ratio(const std::string& name, double value) { ratios_[name] = value; }
   void Target(const std::string& ratio, double minimum) { targets_[ratio] = minimum; }
 

@@ -15,7 +15,6 @@ result, not a failure. Needs only Python's standard library.
 import argparse
 import contextlib
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from results_page import refresh
-from server import Server, peak_bytes
+from server import Server, environment, peak_bytes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BINARIES = ROOT / "build" / "bin"
@@ -35,11 +34,6 @@ SHAPE = {"layers": 16, "hidden": 1024, "heads": 16, "kv-heads": 4, "intermediate
 
 def say(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-def environment():
-    # libgomp's idle threads would spin on the cores that the server, too, needs.
-    return {"OMP_WAIT_POLICY": "passive", **os.environ}
 
 
 def program(*arguments):
@@ -89,9 +83,9 @@ def run_cache():
 
 
 @contextlib.contextmanager
-def random_model(**shape):
+def random_model():
     with tempfile.TemporaryDirectory(prefix="droidspeak-bench-") as folder:
-        arguments = [part for name, value in {**SHAPE, **shape}.items() for part in (f"--{name}", str(value))]
+        arguments = [part for name, value in SHAPE.items() for part in (f"--{name}", str(value))]
         subprocess.run([BINARIES / "droidspeak-bench", "random-model", "--out", folder, *arguments], check=True)
         yield pathlib.Path(folder)
 
@@ -115,7 +109,7 @@ def run_memory():
             weights = (model / "model.safetensors").stat().st_size
             prefill = [BINARIES / "droidspeak-bench", "prefill", "--model", model, "--servers", server.address,
                        "--transport", transport, "--context", tokens, "--repeats", 1, "--json"]
-            engine = peak_bytes([str(part) for part in prefill], environment())
+            engine = peak_bytes([str(part) for part in prefill])
             program("cache", "fetch", "--servers", server.address, "--transport", transport, "--layers", 16, "--blocks",
                     load // (16 * MIB), "--repeats", 1)
             mapped = load if transport == "local" else 0

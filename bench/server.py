@@ -7,6 +7,11 @@ import pathlib
 import subprocess
 
 
+def environment():
+    """For programs that run beside a server: libgomp's idle threads would spin on the cores that it, too, needs."""
+    return {"OMP_WAIT_POLICY": "passive", **os.environ}
+
+
 class Server:
     """A cache server on loopback with ports from the kernel; its socket and spill folder lie in `folder`. Stops with SIGTERM at
     the end of a `with` block."""
@@ -35,9 +40,9 @@ class Server:
             raise SystemExit(f"the cache server ended with {self.process.returncode}")
 
 
-def peak_bytes(command, environment):
+def peak_bytes(command):
     """Most resident memory of a program that runs to its end."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment())
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:

@@ -11,7 +11,6 @@ Needs only Python's standard library and the programs in build/bin.
 import argparse
 import datetime
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -21,7 +20,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
-from server import Server
+from server import Server, environment
 
 PAIR = ROOT / "bench" / "pair"
 # Chosen on the profile split (bench/pair/README.md), reported here on the test split: layer 0 is reused, layers 1 to 4 are
@@ -37,9 +36,7 @@ def say(text):
 
 def run(command):
     """Runs a program to its end and returns its standard output; its messages go to ours."""
-    # libgomp's idle threads would spin on the cores that the server, too, needs.
-    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True, check=False, env=environment)
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True, check=False, env=environment())
     if done.returncode != 0:
         raise SystemExit(f"demo: {command[0]} {command[1]} failed with exit code {done.returncode}")
     return done.stdout

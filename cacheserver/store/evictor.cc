@@ -2,7 +2,6 @@
 #include "cacheserver/store/evictor.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "common/base/status.h"
 
@@ -257,15 +256,12 @@ void Evictor::CompactIfWorthwhile() {
   };
   const uint64_t much = disk->budget_bytes() / kGarbageShare;
   if (removed_extents_ == 0 || garbage() < much) return;
-  const uint64_t removed = std::exchange(removed_extents_, 0);
   // Files in which nothing lives go first and cost nothing; then the oldest, which have most garbage.
   for (double age_cutoff : {0.0, 0.25, 1.0}) {
-    if (!disk->Compact(age_cutoff).ok()) {
-      removed_extents_ += removed;
-      return;
-    }
-    if (garbage() < much) return;
+    if (!disk->Compact(age_cutoff).ok()) return;  // tried again in the next period
+    if (garbage() < much) break;
   }
+  removed_extents_ = 0;
 }
 
 absl::Status Evictor::SpillAll() {

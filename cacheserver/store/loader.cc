@@ -64,7 +64,7 @@ void Loader::Run() {
     }
     const absl::Status read =
         core_->disk()->Read(task.block->key, task.extent, task.checksum, {task.buffer, task.bytes});
-    Finish(task, read, task.checksum);
+    Finish(task, read);
   }
 }
 
@@ -130,21 +130,21 @@ void Loader::AwaitStaging(Task task) {
   });
 }
 
-void Loader::Finish(Task& task, absl::Status read, uint64_t checksum) {
+void Loader::Finish(Task& task, absl::Status read) {
   if (!read.ok()) {
     if (!absl::IsUnavailable(read)) DropCorrupt(task, read);
     FreeBuffer(task);
     return End(task, absl::IsUnavailable(read) ? std::move(read) : absl::NotFoundError(read.message()));
   }
   if (task.staging) {
-    return End(task, HostExtent(task.buffer, task.bytes, checksum, Tier::kRocksdb, &core_->pool().staging()));
+    return End(task, HostExtent(task.buffer, task.bytes, task.checksum, Tier::kRocksdb, &core_->pool().staging()));
   }
   std::optional<HostExtent> host;
   {
     Index::Locked shard = core_->index().Lock(task.block->key);
     host = OnHost(*task.block, task.extent, task.bytes, Tier::kRocksdb);
     if (!host && task.block->Has(ExtentState::kDisk, task.extent.kind, task.extent.layer)) {
-      core_->PutOnHost(task.block, task.extent, std::exchange(task.buffer, nullptr), checksum);
+      core_->PutOnHost(task.block, task.extent, std::exchange(task.buffer, nullptr), task.checksum);
       host = OnHost(*task.block, task.extent, task.bytes, Tier::kRocksdb);
     }
   }

@@ -47,7 +47,7 @@ class Loader {
   bool Take(Task& task);
   // True when the task is to be read into its buffer; else it has ended or waits for a buffer.
   bool FindBuffer(Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(order_mutex_);
-  void Finish(Task& task, absl::Status read, uint64_t checksum);
+  void Finish(Task& task, absl::Status read);
   void AwaitStaging(Task task);
   void End(const Task& task, absl::StatusOr<HostExtent> result);
   void DropCorrupt(const Task& task, const absl::Status& status);

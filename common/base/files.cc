@@ -20,8 +20,9 @@ namespace {
 // What `path` leads to when it is a symbolic link, else `path`.
 std::string FollowLinks(const std::string& path) {
   std::error_code error;
+  if (!std::filesystem::is_symlink(path, error)) return path;
   const std::filesystem::path target = std::filesystem::weakly_canonical(path, error);
-  return error || !std::filesystem::is_symlink(path, error) ? path : target.string();
+  return error ? path : target.string();
 }
 
 absl::Status WriteAll(int fd, std::string_view contents, std::string_view what) {

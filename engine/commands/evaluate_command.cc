@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // droidspeak-engine evaluate: quality and speed of a receiver that answers a data set from a sender's cache.
-#include <unistd.h>
-
-#include <filesystem>
 #include <iostream>
 #include <utility>
 

@@ -4,6 +4,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 
+#include <utility>
+#include <vector>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
@@ -31,17 +34,21 @@ absl::StatusOr<at::Tensor> ModelLoader::LoadTensor(const std::string& name, cons
 absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Part>& parts, int64_t in, bool bias,
                                     at::Tensor& weight, at::Tensor& bias_out) {
   int64_t rows = 0;
-  for (const Part& part : parts) {  // before memory is taken for what config.json says
-    RETURN_IF_ERROR(View(absl::StrCat("model.layers.", layer, ".", part.module, ".weight"), {part.out, in}).status());
+  std::vector<at::Tensor> views;  // all of them before memory is taken for what config.json says
+  for (const Part& part : parts) {
+    ASSIGN_OR_RETURN(at::Tensor view,
+                     View(absl::StrCat("model.layers.", layer, ".", part.module, ".weight"), {part.out, in}));
+    views.push_back(std::move(view));
     rows += part.out;
   }
   const at::ScalarType type = ScalarType(model_.dtype_);
   weight = at::empty({rows, in}, type);
   if (bias) bias_out = at::empty({rows}, type);
   int64_t first = 0;
-  for (const Part& part : parts) {
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const Part& part = parts[i];
     const std::string module = absl::StrCat("model.layers.", layer, ".", part.module);
-    ASSIGN_OR_RETURN(at::Tensor stored, View(module + ".weight", {part.out, in}));
+    at::Tensor stored = std::move(views[i]);
     if (const at::Tensor delta = adapter_ ? adapter_->Delta(module) : at::Tensor(); delta.defined()) {
       stored = stored.to(at::kFloat) + delta;
     }

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program droidspeak-cacheserver itself: what it refuses, how it starts, how it ends.
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <gmock/gmock.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +14,7 @@
 #include "absl/strings/str_replace.h"
 #include "tests/cacheserver/service/service_fixture.h"
 #include "tests/support/server_process.h"
+#include "tests/support/taken_port.h"
 
 namespace droidspeak {
 namespace {
@@ -119,27 +116,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"OtherSecret", "--spill FOLDER/other", 1, "was written under the cluster secret with id aaaa"},
         BadCase{"SocketNowhere", "--local-socket /nonexistent/folder/s", 1, "--local-socket /nonexistent/folder/s"}),
     [](const testing::TestParamInfo<BadCase>& info) { return std::string(info.param.name); });
-
-// A port that somebody listens on, as long as the object lives.
-class TakenPort {
- public:
-  TakenPort() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t bytes = sizeof address;
-    bind(fd_, reinterpret_cast<sockaddr*>(&address), bytes);
-    listen(fd_, 1);
-    getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &bytes);
-    address_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
-  }
-  ~TakenPort() { close(fd_); }
-  const std::string& address() const { return address_; }
-
- private:
-  const int fd_;
-  std::string address_;
-};
 
 TEST(ProgramTest, AnAddressInUseIsNamedWithItsFlag) {
   TemporaryFolder folder;

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Addresses at which something listens that is no cache server of this version, and a disk that is full.
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <filesystem>
 
@@ -13,6 +9,7 @@
 #include "droidspeak/v1/control.grpc.pb.h"
 #include "tests/engine/commands/engine_program.h"
 #include "tests/support/server_process.h"
+#include "tests/support/taken_port.h"
 
 namespace droidspeak {
 namespace {
@@ -24,10 +21,12 @@ const std::string kData = DROIDSPEAK_PREFILL_TESTDATA;
 
 class ForeignServerTest : public testing::Test {
  protected:
+  void SetUp() override {
+    WriteTokens(folder_.path() + "/in.safetensors", {{"x", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}});
+  }
   std::string Out() const { return folder_.path() + "/out.safetensors"; }
   // Scores a prompt with a context from the server at `address`.
   Outcome Score(const std::string& address) const {
-    WriteTokens(folder_.path() + "/in.safetensors", {{"x", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}});
     return RunEngine(absl::StrCat("score --model ", kData, "/llama-receiver --sender ", kData,
                                   "/llama-sender --tokens ", folder_.path(), "/in.safetensors --out ", Out(),
                                   " --context 8 --block-tokens 8 --plan 1,2,3 --servers ", address));
@@ -82,21 +81,11 @@ TEST_F(ForeignServerTest, AServerThatMisunderstandsIsNamedWithWhatWasExpected) {
 }
 
 TEST_F(ForeignServerTest, AListenerThatNeverAnswersIsNotWaitedForLong) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t bytes = sizeof address;
-  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), bytes), 0);
-  ASSERT_EQ(listen(fd, 4), 0);
-  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &bytes);
-  const std::string name = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
-  ExpectRefused(Score(name), name, "");
-  close(fd);
+  const TakenPort silent;
+  ExpectRefused(Score(silent.address()), silent.address(), "");
 }
 
 TEST_F(ForeignServerTest, AFullDiskLeavesNoOutput) {
-  WriteTokens(folder_.path() + "/in.safetensors", {{"x", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}});
   // Files of at most 512 bytes, and no signal for it: write() fails as on a full disk.
   const Outcome outcome = RunEngine(absl::StrCat("score --all-positions --model ", kData, "/llama-receiver --tokens ",
                                                  folder_.path(), "/in.safetensors --out ", Out()),

@@ -255,7 +255,7 @@ TEST_F(PrefillServerTest, AServerThatStopsAnsweringIsOutwaitedOnlyToTheDeadline)
   ServerSourceOptions options = Options(tokens, kContext, nullptr, sender.get());
   options.deadline = absl::Milliseconds(300);
   ServerSource source(*cache_, options);
-  server_->Signal(SIGSTOP);
+  server_->Suspend();
   const absl::Time start = absl::Now();
   const PrefillResult result = Answer(*receiver, tokens, plan, source);
   EXPECT_LT(absl::Now() - start, absl::Seconds(30));
