@@ -87,7 +87,7 @@ class Connection {
   // Ends the connection; OnClosed follows from a later Progress(). Idempotent.
   virtual void Close() = 0;
 
-  // For messages to people: "local:PATH" or "ucx:HOST:PORT".
+  // For messages to people: "local:PATH", "tcp:HOST:PORT" or "ucx:HOST:PORT".
   virtual std::string peer() const = 0;
 };
 
@@ -128,8 +128,8 @@ class Transport {
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Worker>> CreateWorker() const = 0;
 };
 
-// "local" (same host: memfd and a Unix socket) or "ucx" (TCP and what else UCX finds). NOT_FOUND names the ones there
-// are.
+// "local" (same host: memfd and a Unix socket), "tcp" (own sockets) or "ucx" (TCP by UCX). NOT_FOUND names the ones
+// there are.
 [[nodiscard]] absl::StatusOr<const Transport*> FindTransport(std::string_view name);
 
 }  // namespace droidspeak

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/transport/tcp/tcp_transport.h"
 
 extern char** environ;
 
@@ -54,7 +55,8 @@ void Recorder::OnClosed(Connection&, const absl::Status& why) {
   closed = why;
 }
 
-PeerProcess::PeerProcess(const std::vector<std::string>& arguments) {
+PeerProcess::PeerProcess(std::vector<std::string> arguments) {
+  if (arguments[1] == "tcp_streams") arguments[1] = "tcp";  // the server's end decides about streams
   int pipe_ends[2];
   EXPECT_EQ(::pipe2(pipe_ends, O_CLOEXEC), 0);
   posix_spawn_file_actions_t actions;
@@ -94,7 +96,9 @@ std::string TransportTest::ListenAddress() const {
 }
 
 void TransportTest::SetUp() {
-  auto found = FindTransport(GetParam());
+  static const TcpTransport kTcpOfFourStreams({.within_host = 3, .between_hosts = 3});
+  const bool streams = GetParam() == "tcp_streams";
+  auto found = streams ? &kTcpOfFourStreams : FindTransport(GetParam());
   ASSERT_TRUE(found.ok()) << found.status();
   transport_ = *found;
   for (auto* arena : {&server_arena_, &client_arena_}) {

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "common/transport/done_up_to.h"
 #include "common/transport/ucx/am.h"
-#include "common/transport/ucx/ordered.h"
 #include "common/transport/ucx/ucx_engine.h"
 #include "tests/transport/peers.h"
 
@@ -117,12 +117,12 @@ class Forger {
     auto engine = ucx::UcxEngine::Create({.loopback = true, .ipv6 = false});
     EXPECT_TRUE(engine.ok());
     engine_ = *std::move(engine);
-    const auto resolved = ucx::SocketAddress::Resolve(address);
+    const auto resolved = ucx::ResolveForUcx(address);
     ucp_ep_params_t params{};
     params.field_mask = UCP_EP_PARAM_FIELD_FLAGS | UCP_EP_PARAM_FIELD_SOCK_ADDR | UCP_EP_PARAM_FIELD_ERR_HANDLER |
                         UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE;
     params.flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER;
-    params.sockaddr = resolved->ucs();
+    params.sockaddr = ucx::ToUcs(*resolved);
     params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
     params.err_handler.cb = [](void*, ucp_ep_h, ucs_status_t) {};
     EXPECT_EQ(ucp_ep_create(engine_->worker(), &params, &endpoint_), UCS_OK);
@@ -197,7 +197,7 @@ TEST_P(TransportTest, PeersThatBreakTheProtocolAreCutOff) {
 }
 
 TEST(DoneUpToTest, CountsWithoutGaps) {
-  ucx::DoneUpTo done;
+  DoneUpTo done;
   EXPECT_TRUE(done.Add(1));
   EXPECT_TRUE(done.Add(3));
   EXPECT_EQ(done.below(), 0u);

@@ -2,7 +2,6 @@
 #include "common/transport/local/local_worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,29 +25,28 @@ constexpr int kEventsAtOnce = 64;
 
 absl::StatusOr<std::unique_ptr<Worker>> LocalWorker::Create() {
   OwnedFd epoll(::epoll_create1(EPOLL_CLOEXEC));
-  OwnedFd spare(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (!epoll.valid() || !spare.valid()) return ErrnoStatus(errno, "creating a local worker");
-  return std::unique_ptr<Worker>(new LocalWorker(std::move(epoll), std::move(spare)));
+  if (!epoll.valid()) return ErrnoStatus(errno, "creating a local worker");
+  return std::unique_ptr<Worker>(new LocalWorker(std::move(epoll)));
 }
 
 LocalWorker::~LocalWorker() {
   struct stat info;
-  if (listener_.valid() && ::lstat(path_.c_str(), &info) == 0 && info.st_dev == path_device_ &&
-      info.st_ino == path_inode_) {
+  if (acceptor_ && ::lstat(path_.c_str(), &info) == 0 && info.st_dev == path_device_ && info.st_ino == path_inode_) {
     ::unlink(path_.c_str());
   }
 }
 
 absl::StatusOr<std::string> LocalWorker::Listen(const std::string& address, AcceptFunction accept) {
-  if (listener_.valid()) return absl::FailedPreconditionError("this worker listens already");
+  if (acceptor_) return absl::FailedPreconditionError("this worker listens already");
   ASSIGN_OR_RETURN(OwnedFd listener, ListenAt(address));
   struct stat info;
   if (::lstat(address.c_str(), &info) != 0) return ErrnoStatus(errno, absl::StrCat("looking at ", address));
   epoll_event event{EPOLLIN, {.u64 = kListenerId}};
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener.get(), &event) != 0) {
+  ASSIGN_OR_RETURN(Acceptor acceptor, Acceptor::Create(std::move(listener), absl::StrCat("local:", address)));
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, acceptor.fd(), &event) != 0) {
     return ErrnoStatus(errno, "watching a listener");
   }
-  listener_ = std::move(listener);
+  acceptor_ = std::move(acceptor);
   path_ = address;
   path_device_ = info.st_dev;
   path_inode_ = info.st_ino;
@@ -97,29 +95,22 @@ int LocalWorker::TellDeferred() {
 }
 
 void LocalWorker::AcceptAll() {
-  for (int i = 0; i < kEventsAtOnce && AcceptOne(); ++i) {
+  for (int i = 0; i < kEventsAtOnce; ++i) {
+    std::optional<OwnedFd> socket = acceptor_->Accept();
+    if (!socket) return;
+    Offer(*std::move(socket));
   }
 }
 
-bool LocalWorker::AcceptOne() {
-  OwnedFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (!socket.valid() && (errno == EMFILE || errno == ENFILE)) {
-    spdlog::error("local:{}: no descriptors left, a connection is refused", path_);
-    spare_.Reset();
-    OwnedFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).Reset();
-    spare_ = OwnedFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    return false;
-  }
-  if (!socket.valid()) return errno == ECONNABORTED || errno == EINTR;
+void LocalWorker::Offer(OwnedFd socket) {
   if (const absl::Status allowed = CheckPeer(socket.get()); !allowed.ok()) {
     spdlog::warn("local:{}: {}", path_, allowed.ToString());
-    return true;
+    return;
   }
   auto owned = std::make_unique<LocalConnection>(this, LocalConnection::Role::kServer, std::move(socket), path_);
   LocalConnection* const connection = owned.get();
   ConnectionEvents* const events = accept_(std::move(owned));
   if (events != nullptr) connection->set_events(events);
-  return true;
 }
 
 LocalConnection* LocalWorker::Find(uint64_t id) const {

@@ -6,11 +6,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "common/transport/acceptor.h"
 #include "common/transport/local/local_connection.h"
 #include "common/transport/local/unix_socket.h"
 #include "common/transport/transport.h"
@@ -46,17 +48,15 @@ class LocalWorker final : public Worker {
     bool watches_output = false;
   };
 
-  LocalWorker(OwnedFd epoll, OwnedFd spare) : epoll_(std::move(epoll)), spare_(std::move(spare)) {}
+  explicit LocalWorker(OwnedFd epoll) : epoll_(std::move(epoll)) {}
 
   LocalConnection* Find(uint64_t id) const;
   int TellDeferred();
   void AcceptAll();
-  // One connection accepted and offered to the user; false when none waits.
-  bool AcceptOne();
+  void Offer(OwnedFd socket);
 
   OwnedFd epoll_;
-  OwnedFd spare_;  // given up for a moment to refuse a connection when there are no descriptors left
-  OwnedFd listener_;
+  std::optional<Acceptor> acceptor_;
   std::string path_;
   dev_t path_device_ = 0;  // of the socket file, which may have been replaced since
   ino_t path_inode_ = 0;

@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "common/transport/done_up_to.h"
 #include "common/transport/region_table.h"
 #include "common/transport/transport.h"
 #include "common/transport/ucx/am.h"
-#include "common/transport/ucx/ordered.h"
 
 namespace droidspeak::ucx {
 

@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/transport/ucx/ucx_engine.h"
 
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <netinet/in.h>
-
 #include <cstdlib>
-#include <cstring>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/host_port.h"
 #include "common/base/status.h"
 #include "common/transport/ucx/ucx_log.h"
 
@@ -95,45 +90,16 @@ UcxEngine::~UcxEngine() {
   if (context_ != nullptr) ucp_cleanup(context_);
 }
 
-absl::StatusOr<SocketAddress> SocketAddress::Resolve(const std::string& text) {
-  ASSIGN_OR_RETURN(const HostPort parsed, HostPort::Parse(text));
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  const std::string port = absl::StrCat(parsed.port);
-  if (const int error = ::getaddrinfo(parsed.host.c_str(), port.c_str(), &hints, &found); error != 0) {
-    return absl::UnavailableError(absl::StrCat("looking up \"", parsed.host, "\": ", ::gai_strerror(error)));
-  }
-  const absl::Cleanup release = [found] { ::freeaddrinfo(found); };
-  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
-    SocketAddress address;
-    std::memcpy(&address.storage, one->ai_addr, one->ai_addrlen);
-    address.bytes = one->ai_addrlen;
-    const Reach reach = address.reach();
-    if (!reach.loopback || !reach.ipv6) return address;
+absl::StatusOr<SocketAddress> ResolveForUcx(const std::string& text) {
+  ASSIGN_OR_RETURN(const std::vector<SocketAddress> addresses, SocketAddress::Resolve(text));
+  for (const SocketAddress& address : addresses) {
+    if (!address.is_loopback() || !address.is_ipv6()) return address;
   }
   return absl::InvalidArgumentError(absl::StrCat("UCX does not use the address ::1 of ", text, "; take 127.0.0.1"));
 }
 
-std::string SocketAddress::ToString() const {
-  char host[INET6_ADDRSTRLEN] = "?";
-  if (storage.ss_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(storage);
-    ::inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof(host));
-    return absl::StrCat("[", host, "]:", ntohs(v6.sin6_port));
-  }
-  const auto& v4 = reinterpret_cast<const sockaddr_in&>(storage);
-  ::inet_ntop(AF_INET, &v4.sin_addr, host, sizeof(host));
-  return absl::StrCat(host, ":", ntohs(v4.sin_port));
-}
-
-Reach SocketAddress::reach() const {
-  if (storage.ss_family == AF_INET6) {
-    const in6_addr& v6 = reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr;
-    return {.loopback = IN6_IS_ADDR_LOOPBACK(&v6) != 0, .ipv6 = true};
-  }
-  const auto& v4 = reinterpret_cast<const sockaddr_in&>(storage);
-  return {.loopback = (ntohl(v4.sin_addr.s_addr) >> 24) == IN_LOOPBACKNET, .ipv6 = false};
+Reach ReachOf(const SocketAddress& address) {
+  return {.loopback = address.is_loopback(), .ipv6 = address.is_ipv6()};
 }
 
 absl::Status ToStatus(ucs_status_t status, const std::string& what) {

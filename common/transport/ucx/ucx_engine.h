@@ -2,7 +2,6 @@
 // A UCX context with its worker, set up as the `ucx` transport needs it, and UCX's words in ours.
 #pragma once
 
-#include <sys/socket.h>
 #include <ucp/api/ucp.h>
 
 #include <memory>
@@ -10,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/transport/socket_address.h"
 
 namespace droidspeak::ucx {
 
@@ -46,17 +46,13 @@ class UcxEngine {
   int event_fd_ = -1;
 };
 
-// A socket address to listen at or connect to. Names are looked up, which may take a while.
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t bytes = 0;
-
-  // HOST:PORT. INVALID_ARGUMENT for ::1, which UCX leaves out of a device's addresses.
-  [[nodiscard]] static absl::StatusOr<SocketAddress> Resolve(const std::string& text);
-  std::string ToString() const;
-  Reach reach() const;
-  ucs_sock_addr_t ucs() const { return {reinterpret_cast<const sockaddr*>(&storage), bytes}; }
-};
+// The address of HOST:PORT to listen at or connect to. INVALID_ARGUMENT for ::1, which UCX leaves out of a device's
+// addresses.
+[[nodiscard]] absl::StatusOr<SocketAddress> ResolveForUcx(const std::string& text);
+Reach ReachOf(const SocketAddress& address);
+inline ucs_sock_addr_t ToUcs(const SocketAddress& address) {
+  return {address.get(), address.bytes};
+}
 
 // `status` met while doing `what`. A lost or unreachable peer is UNAVAILABLE.
 [[nodiscard]] absl::Status ToStatus(ucs_status_t status, const std::string& what);

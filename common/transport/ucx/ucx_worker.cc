@@ -87,11 +87,11 @@ absl::Status UcxWorker::HandleActiveMessages(ucp_worker_h worker) {
 
 absl::StatusOr<std::string> UcxWorker::Listen(const std::string& address, AcceptFunction accept) {
   if (listener_ != nullptr) return absl::FailedPreconditionError("this worker listens already");
-  ASSIGN_OR_RETURN(SocketAddress resolved, SocketAddress::Resolve(address));
-  ASSIGN_OR_RETURN(listening_, EngineFor(resolved.reach()));
+  ASSIGN_OR_RETURN(SocketAddress resolved, ResolveForUcx(address));
+  ASSIGN_OR_RETURN(listening_, EngineFor(ReachOf(resolved)));
   ucp_listener_params_t params{};
   params.field_mask = UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER;
-  params.sockaddr = resolved.ucs();
+  params.sockaddr = ToUcs(resolved);
   params.conn_handler.cb = [](ucp_conn_request_h request, void* self) {
     static_cast<UcxWorker*>(self)->requests_.push_back(request);
   };
@@ -107,14 +107,14 @@ absl::StatusOr<std::string> UcxWorker::Listen(const std::string& address, Accept
 }
 
 absl::StatusOr<std::unique_ptr<Connection>> UcxWorker::Connect(const std::string& address, ConnectionEvents* events) {
-  ASSIGN_OR_RETURN(const SocketAddress resolved, SocketAddress::Resolve(address));
-  ASSIGN_OR_RETURN(UcxEngine* const engine, EngineFor(resolved.reach()));
+  ASSIGN_OR_RETURN(const SocketAddress resolved, ResolveForUcx(address));
+  ASSIGN_OR_RETURN(UcxEngine* const engine, EngineFor(ReachOf(resolved)));
   UcxChannel* const channel = AddChannel(*engine, UcxChannel::Role::kClient, absl::StrCat("ucx:", address));
   auto connection = std::make_unique<UcxConnection>(channel);
   ucp_ep_params_t params{};
   params.field_mask = UCP_EP_PARAM_FIELD_FLAGS | UCP_EP_PARAM_FIELD_SOCK_ADDR;
   params.flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER;
-  params.sockaddr = resolved.ucs();
+  params.sockaddr = ToUcs(resolved);
   RETURN_IF_ERROR(channel->Open(params));
   by_endpoint_[channel->endpoint()] = channel;
   channel->set_events(events);

@@ -6,7 +6,7 @@
 
 #include "absl/container/flat_hash_set.h"
 
-namespace droidspeak::ucx {
+namespace droidspeak {
 
 // Not thread-safe.
 class DoneUpTo {
@@ -27,4 +27,4 @@ class DoneUpTo {
   absl::flat_hash_set<uint64_t> ahead_;
 };
 
-}  // namespace droidspeak::ucx
+}  // namespace droidspeak

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/transport/tcp/tcp_worker.h"
+
+#include <errno.h>
+#include <openssl/rand.h>
+#include <sys/epoll.h>
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/status.h"
+#include "common/transport/tcp/socket.h"
+
+namespace droidspeak::tcp {
+namespace {
+
+constexpr uint64_t kListenerId = 0;
+constexpr int kEventsAtOnce = 64;
+// Sockets that have not sent their first frame; beyond that many the oldest goes, since an honest client's comes with
+// its connection.
+constexpr size_t kMaxStrangers = 256;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Worker>> TcpWorker::Create(const TcpStreams& streams) {
+  OwnedFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll.valid()) return ErrnoStatus(errno, "creating a tcp worker");
+  return std::unique_ptr<Worker>(new TcpWorker(std::move(epoll), streams));
+}
+
+absl::StatusOr<std::string> TcpWorker::Listen(const std::string& address, AcceptFunction accept) {
+  if (acceptor_) return absl::FailedPreconditionError("this worker listens already");
+  ASSIGN_OR_RETURN(const std::vector<SocketAddress> found, SocketAddress::Resolve(address));
+  ASSIGN_OR_RETURN(OwnedFd listener, ListenAt(found.front()));
+  ASSIGN_OR_RETURN(const SocketAddress bound, SocketAddress::OfSocket(listener.get()));
+  ASSIGN_OR_RETURN(acceptor_, Acceptor::Create(std::move(listener), absl::StrCat("tcp:", bound.ToString())));
+  Watch(kListenerId, acceptor_->fd(), false);
+  accept_ = std::move(accept);
+  return bound.ToString();
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> TcpWorker::Connect(const std::string& address, ConnectionEvents* events) {
+  ASSIGN_OR_RETURN(const std::vector<SocketAddress> found, SocketAddress::Resolve(address));
+  ASSIGN_OR_RETURN(OwnedFd socket, StartConnecting(found.front()));
+  auto connection =
+      std::make_unique<TcpConnection>(this, TcpConnection::Role::kClient, std::move(socket), found.front());
+  connection->set_events(events);
+  return connection;
+}
+
+int TcpWorker::Progress() {
+  int done = RunTurns();
+  std::array<epoll_event, kEventsAtOnce> events;
+  const int ready = ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, 0);
+  for (int i = 0; i < ready; ++i) {
+    const uint64_t id = events[i].data.u64;
+    if (id == kListenerId) {
+      AcceptAll();
+      ++done;
+    } else if (TcpConnection* connection = Find(id); connection != nullptr) {
+      done += connection->OnReady(id, events[i].events);
+    } else if (const auto stranger = strangers_.find(id); stranger != strangers_.end()) {
+      OnStranger(id, stranger->second);
+      ++done;
+    }
+  }
+  return done + RunTurns();
+}
+
+int TcpWorker::RunTurns() {
+  // A turn may ask for another: that waits for the next call.
+  const std::vector<uint64_t> turns = std::exchange(turns_, {});
+  int done = 0;
+  for (const uint64_t id : turns) {
+    if (TcpConnection* connection = Find(id); connection != nullptr) done += 1 + connection->Turn();
+  }
+  return done;
+}
+
+void TcpWorker::AcceptAll() {
+  for (int i = 0; i < kEventsAtOnce; ++i) {
+    std::optional<OwnedFd> socket = acceptor_->Accept();
+    if (!socket) return;
+    const uint64_t id = ++last_id_;
+    Watch(id, socket->get(), false);
+    strangers_[id].socket = *std::move(socket);
+    if (strangers_.size() > kMaxStrangers) strangers_.erase(strangers_.begin());
+  }
+}
+
+void TcpWorker::OnStranger(uint64_t id, Stranger& stranger) {
+  const iovec piece{stranger.begun.data() + stranger.bytes, stranger.begun.size() - stranger.bytes};
+  const absl::StatusOr<size_t> got = ReadSome(stranger.socket.get(), {&piece, 1});
+  if (got.ok()) {
+    stranger.bytes += *got;
+    if (stranger.bytes < sizeof(FrameHeader)) return;
+    FrameHeader header;
+    std::memcpy(&header, stranger.begun.data(), sizeof(header));
+    Introduce(std::move(stranger.socket), header);
+  }
+  strangers_.erase(id);
+}
+
+void TcpWorker::Introduce(OwnedFd socket, const FrameHeader& header) {
+  if (header.type == FrameType::kOpen && header.number == kMagic) return Offer(std::move(socket));
+  if (header.type != FrameType::kJoin) return;  // somebody who took this for another service
+  const auto ticket = tickets_.find({header.number, header.offset});
+  if (ticket == tickets_.end() || !Configure(socket.get()).ok()) return;
+  ticket->second->Join(std::move(socket));
+}
+
+void TcpWorker::Offer(OwnedFd socket) {
+  const absl::StatusOr<SocketAddress> peer = SocketAddress::OfPeer(socket.get());
+  if (!peer.ok() || !Configure(socket.get()).ok()) return;  // gone already
+  auto owned = std::make_unique<TcpConnection>(this, TcpConnection::Role::kServer, std::move(socket), *peer);
+  TcpConnection* const connection = owned.get();
+  ConnectionEvents* const events = accept_(std::move(owned));
+  if (events != nullptr) connection->set_events(events);
+}
+
+TcpConnection* TcpWorker::Find(uint64_t stream_id) const {
+  const auto found = streams_.find(stream_id);
+  return found == streams_.end() ? nullptr : found->second;
+}
+
+uint64_t TcpWorker::Add(TcpConnection* connection, int socket, bool watch_output) {
+  const uint64_t id = ++last_id_;
+  streams_[id] = connection;
+  Watch(id, socket, watch_output);
+  return id;
+}
+
+void TcpWorker::Watch(uint64_t id, int socket, bool output) {
+  epoll_event event{EPOLLIN | (output ? uint32_t{EPOLLOUT} : 0), {.u64 = id}};
+  // Known ones wait for something else now, or are strangers that have introduced themselves.
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, socket, &event) == 0) return;
+  if (errno == ENOENT && ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket, &event) == 0) return;
+  spdlog::error("tcp: {}", ErrnoStatus(errno, "watching a socket").ToString());
+}
+
+uint32_t TcpWorker::MoreStreamsTo(const SocketAddress& peer) const {
+  return peer.is_loopback() ? more_streams_.within_host : more_streams_.between_hosts;
+}
+
+Ticket TcpWorker::AddTicket(TcpConnection* connection) {
+  Ticket ticket;
+  DROIDSPEAK_CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(ticket.data()), sizeof(ticket)) == 1);
+  tickets_[ticket] = connection;
+  return ticket;
+}
+
+}  // namespace droidspeak::tcp

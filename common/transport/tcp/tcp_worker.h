@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The worker of the `tcp` transport: one epoll set for its listener and the streams of its connections.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "common/base/owned_fd.h"
+#include "common/transport/acceptor.h"
+#include "common/transport/tcp/frame.h"
+#include "common/transport/tcp/tcp_connection.h"
+#include "common/transport/tcp/tcp_transport.h"
+#include "common/transport/transport.h"
+
+namespace droidspeak::tcp {
+
+// Owns the epoll set, the listener, and sockets that have not said yet what they are; not the connections, whose
+// streams it knows by id, so that a handler may destroy another connection than its own. Not thread-safe.
+class TcpWorker final : public Worker {
+ public:
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Worker>> Create(const TcpStreams& streams);
+
+  absl::StatusOr<std::string> Listen(const std::string& address, AcceptFunction accept) override;
+  absl::StatusOr<std::unique_ptr<Connection>> Connect(const std::string& address, ConnectionEvents* events) override;
+  absl::Status Register(const MemoryRegion&) override { return absl::OkStatus(); }  // the kernel copies from anywhere
+  int Progress() override;
+  bool Arm() override { return turns_.empty(); }
+  int event_fd() const override { return epoll_.get(); }
+
+  // For its connections. A stream's id, by which its socket is watched from now on.
+  uint64_t Add(TcpConnection* connection, int socket, bool watch_output);
+  void Watch(uint64_t stream_id, int socket, bool output);
+  void Remove(uint64_t stream_id) { streams_.erase(stream_id); }
+  // The connection with this stream is called at the end of Progress().
+  void GiveTurn(uint64_t stream_id) { turns_.push_back(stream_id); }
+  uint32_t MoreStreamsTo(const SocketAddress& peer) const;
+  Ticket AddTicket(TcpConnection* connection);
+  void RemoveTicket(const Ticket& ticket) { tickets_.erase(ticket); }
+  absl::Span<std::byte> scratch() { return absl::MakeSpan(scratch_); }
+
+ private:
+  // An accepted socket whose first frame has not come whole.
+  struct Stranger {
+    OwnedFd socket;
+    std::array<std::byte, sizeof(FrameHeader)> begun;
+    size_t bytes = 0;
+  };
+
+  TcpWorker(OwnedFd epoll, const TcpStreams& streams)
+      : epoll_(std::move(epoll)), more_streams_(streams), scratch_(Stream::kScratchBytes) {}
+
+  TcpConnection* Find(uint64_t stream_id) const;
+  int RunTurns();
+  void AcceptAll();
+  void OnStranger(uint64_t id, Stranger& stranger);
+  void Introduce(OwnedFd socket, const FrameHeader& header);
+  void Offer(OwnedFd socket);
+
+  OwnedFd epoll_;
+  const TcpStreams more_streams_;
+  std::vector<std::byte> scratch_;
+  std::optional<Acceptor> acceptor_;
+  AcceptFunction accept_;
+  uint64_t last_id_ = 0;  // 0: the listener
+  absl::flat_hash_map<uint64_t, TcpConnection*> streams_;
+  std::map<uint64_t, Stranger> strangers_;  // the oldest first
+  std::map<Ticket, TcpConnection*> tickets_;
+  std::vector<uint64_t> turns_;
+};
+
+}  // namespace droidspeak::tcp
