@@ -164,7 +164,8 @@ Command AddCacheCommand(CLI::App& app) {
       "fetch", "Store a data set and fetch it in layer order, interleaved with the transport alone and XXH3");
   auto* const options = new CacheOptions;  // lives as long as the program
   fetch->add_option("--servers", options->servers, "[NAME=]HOST:PORT,... (default: one is started)");
-  fetch->add_option("--transport", options->transport, "local or ucx")->check(CLI::IsMember({"local", "ucx"}));
+  fetch->add_option("--transport", options->transport, "local, tcp or ucx")
+      ->check(CLI::IsMember({"local", "tcp", "ucx"}));
   fetch->add_option("--layers", options->shape.layers)->check(CLI::Range(1, 256));
   fetch->add_option("--blocks", options->shape.blocks)->check(CLI::Range(1, 4096));
   AddBytesOption(*fetch, "--extent", options->shape.extent_bytes, "Bytes of an extent, a power of two");

@@ -55,7 +55,7 @@ absl::Status Measure(const RawOptions& options, Samples& samples) {
     double am = 0;
     double tag = 0;
     double cold = 0;
-    if (options.transport == "ucx") {
+    if (options.transport != "local") {
       ASSIGN_OR_RETURN(am, UcxPerftest("ucp_am_bw", shape.extent_bytes, shape.total_bytes()));
       ASSIGN_OR_RETURN(tag, UcxPerftest("tag_bw", shape.extent_bytes, shape.total_bytes()));
       ASSIGN_OR_RETURN(cold, UcxPerftest("tag_bw", kColdMessageBytes, shape.total_bytes()));
@@ -100,7 +100,7 @@ int RunRaw(const RawOptions& options) {
   report.Result("push, first layer", "ms", samples.first_layer_ms);
   report.Result("memcpy, cold", "GB/s", samples.copy);
   report.Result("memcpy CPU", "s/GB", samples.copy_cpu);
-  if (options.transport == "ucx") {
+  if (options.transport != "local") {
     if (const auto transport = FindTransport("ucx"); transport.ok()) report.Version("ucx", (*transport)->version());
     report.Result("ucx_perftest ucp_am_bw", "GB/s", samples.am);
     report.Result("ucx_perftest tag_bw", "GB/s", samples.tag);
@@ -121,7 +121,8 @@ int RunRaw(const RawOptions& options) {
 }
 
 void AddShape(CLI::App& command, RawOptions& options) {
-  command.add_option("--transport", options.transport, "local or ucx")->check(CLI::IsMember({"local", "ucx"}));
+  command.add_option("--transport", options.transport, "local, tcp or ucx")
+      ->check(CLI::IsMember({"local", "tcp", "ucx"}));
   AddBytesOption(command, "--extent", options.shape.extent_bytes, "Bytes of an extent");
   command.add_option("--blocks", options.shape.blocks, "Blocks")->check(CLI::Range(1, 4096));
   command.add_option("--layers", options.shape.layers, "Layers")->check(CLI::Range(1, 256));

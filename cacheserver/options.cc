@@ -23,12 +23,12 @@ absl::Status CheckName(const std::string& name) {
 absl::StatusOr<TransportMode> ParseTransport(const std::string& name) {
   if (name == "auto") return TransportMode::kAuto;
   if (name == "local") return TransportMode::kLocal;
+  if (name == "tcp") return TransportMode::kTcp;
   if (name == "ucx") return TransportMode::kUcx;
-  if (name == "verbs" || name == "tcp") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--transport ", name, " is not built yet; expected auto, local or ucx"));
+  if (name == "verbs") {
+    return absl::InvalidArgumentError("--transport verbs is not built yet; expected auto, local, tcp or ucx");
   }
-  return absl::InvalidArgumentError(absl::StrCat("--transport '", name, "': expected auto, local or ucx"));
+  return absl::InvalidArgumentError(absl::StrCat("--transport '", name, "': expected auto, local, tcp or ucx"));
 }
 
 absl::Status CheckLoopback(const char* flag, const HostPort& address) {
@@ -46,7 +46,7 @@ ServerFlags::ServerFlags(Program& program) {
                  "Name of this server, by which blocks are placed; another one for each server")
       ->type_name("NAME");
   AddHostPortOption(app, "--listen", options_.listen, "Control plane: where clients open sessions (gRPC)");
-  AddHostPortOption(app, "--data", options_.data, "Data plane over ucx");
+  AddHostPortOption(app, "--data", options_.data, "Data plane over tcp or ucx");
   app.add_option("--advertise", options_.advertise,
                  "Host that clients connect to for --data (default: that of --data, or this host's name)")
       ->type_name("HOST");
@@ -60,7 +60,7 @@ ServerFlags::ServerFlags(Program& program) {
       ->type_name("DIR");
   AddBytesOption(app, "--spill-limit", options_.spill_limit_bytes, "What the RocksDB tier may hold");
   AddDurationOption(app, "--default-ttl", options_.default_ttl, "How long a block is kept after it was stored");
-  app.add_option("--transport", transport_, "auto, local or ucx; auto serves both")->type_name("NAME");
+  app.add_option("--transport", transport_, "auto, local, tcp or ucx; auto serves local and tcp")->type_name("NAME");
   app.add_option("--cluster-secret-file", options_.cluster_secret_file,
                  "Secret that all servers of a cluster share, 16 bytes or more (default: random, kept in --spill)")
       ->type_name("FILE");

@@ -57,6 +57,20 @@ std::string HostName() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
 }
 
+// The transport that serves other hosts. `auto` takes tcp: it is the faster one over TCP, and trusts no peer.
+const char* NetworkOf(TransportMode mode) {
+  switch (mode) {
+    case TransportMode::kLocal:
+      return "";
+    case TransportMode::kUcx:
+      return "ucx";
+    case TransportMode::kAuto:
+    case TransportMode::kTcp:
+      break;
+  }
+  return "tcp";
+}
+
 absl::StatusOr<uint64_t> NewEpoch() {
   ASSIGN_OR_RETURN(const std::string random, RandomBytes(sizeof(uint64_t)));
   uint64_t epoch = 0;
@@ -124,9 +138,9 @@ absl::Status CacheServer::Parts::StartService(const ServerOptions& options) {
                                                if (data_ != nullptr) data_->Wake();
                                              });
   DataOptions data;
-  data.serve_ucx = options.transport != TransportMode::kLocal;
-  data.serve_local = options.transport != TransportMode::kUcx;
-  data.ucx_listen = options.data;
+  data.network = NetworkOf(options.transport);
+  data.serve_local = options.transport == TransportMode::kAuto || options.transport == TransportMode::kLocal;
+  data.listen = options.data;
   data.local_socket = options.local_socket;
   data.offer_lease = options.offer_lease;
   ASSIGN_OR_RETURN(data_, DataService::Start(data, *store_, *sessions_, service_metrics_));
@@ -137,15 +151,14 @@ absl::Status CacheServer::Parts::StartService(const ServerOptions& options) {
   control.max_inflight_bytes = tuning::kSessionInflightBytes;
   ASSIGN_OR_RETURN(control.epoch, NewEpoch());
   ASSIGN_OR_RETURN(control.transports.host_id, ReadHostId());
-  control.transports.local_address = data_->local_address();
-  if (data.serve_ucx) {
-    ASSIGN_OR_RETURN(const Transport* ucx, FindTransport("ucx"));
-    control.transports.ucx_version = ucx->version();
-    ASSIGN_OR_RETURN(HostPort bound, HostPort::Parse(data_->ucx_address()));
+  if (data.serve_local) control.transports.transports.push_back({"local", data_->local_address(), ""});
+  if (!data.network.empty()) {
+    ASSIGN_OR_RETURN(const Transport* network, FindTransport(data.network));
+    ASSIGN_OR_RETURN(HostPort bound, HostPort::Parse(data_->network_address()));
     addresses_.data = bound.ToString();
     if (bound.host == "0.0.0.0" || bound.host == "::") bound.host = HostName();
     if (!options.advertise.empty()) bound.host = options.advertise;
-    control.transports.ucx_address = bound.ToString();
+    control.transports.transports.push_back({data.network, bound.ToString(), network->version()});
   }
   absl::StatusOr<std::unique_ptr<ControlServer>> started =
       ControlServer::Start(control, *secret_, *sessions_, *store_, service_metrics_);

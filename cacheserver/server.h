@@ -12,7 +12,7 @@
 
 namespace droidspeak {
 
-enum class TransportMode { kAuto, kLocal, kUcx };
+enum class TransportMode { kAuto, kLocal, kTcp, kUcx };
 
 struct ServerOptions {
   std::string name = "cache-0";

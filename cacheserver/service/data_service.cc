@@ -34,7 +34,7 @@ class DataService::Loop {
   void Stop(absl::Duration grace);
   void Wake() { inbox_->Wake(); }
   uint64_t inflight_bytes() const { return scheduler_.inflight_bytes(); }
-  const std::string& ucx_address() const { return ucx_address_; }
+  const std::string& network_address() const { return network_address_; }
   const std::string& local_address() const { return local_address_; }
 
  private:
@@ -50,7 +50,7 @@ class DataService::Loop {
   const std::shared_ptr<Inbox> inbox_;
   Scheduler scheduler_;
   DataContext context_;
-  std::string ucx_address_;
+  std::string network_address_;
   std::string local_address_;
   std::atomic<int64_t> grace_ms_{0};
 
@@ -66,15 +66,15 @@ class DataService::Loop {
 };
 
 absl::Status DataService::Loop::Start() {
-  if (options_.serve_ucx) {
-    ASSIGN_OR_RETURN(ucx_address_, Serve("ucx", "--data", options_.ucx_listen.ToString()));
+  if (!options_.network.empty()) {
+    ASSIGN_OR_RETURN(network_address_, Serve(options_.network.c_str(), "--data", options_.listen.ToString()));
   }
   if (options_.serve_local) {
     std::string path = options_.local_socket;
     if (path.empty()) {
-      const size_t colon = ucx_address_.rfind(':');
-      path = ucx_address_.empty() ? absl::StrCat("/tmp/droidspeak-pid", getpid(), ".sock")
-                                  : absl::StrCat("/tmp/droidspeak-", ucx_address_.substr(colon + 1), ".sock");
+      const size_t colon = network_address_.rfind(':');
+      path = network_address_.empty() ? absl::StrCat("/tmp/droidspeak-pid", getpid(), ".sock")
+                                      : absl::StrCat("/tmp/droidspeak-", network_address_.substr(colon + 1), ".sock");
     }
     ASSIGN_OR_RETURN(local_address_, Serve("local", "--local-socket", path));
   }
@@ -191,8 +191,8 @@ absl::StatusOr<std::unique_ptr<DataService>> DataService::Start(const DataOption
 
 DataService::DataService(std::unique_ptr<Loop> loop) : loop_(std::move(loop)) {}
 DataService::~DataService() = default;
-const std::string& DataService::ucx_address() const {
-  return loop_->ucx_address();
+const std::string& DataService::network_address() const {
+  return loop_->network_address();
 }
 const std::string& DataService::local_address() const {
   return loop_->local_address();

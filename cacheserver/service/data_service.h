@@ -16,10 +16,10 @@
 namespace droidspeak {
 
 struct DataOptions {
-  bool serve_ucx = true;
-  HostPort ucx_listen;
+  std::string network = "tcp";  // the transport that serves --data: tcp or ucx; empty: none
+  HostPort listen;
   bool serve_local = true;
-  std::string local_socket;  // empty: /tmp/droidspeak-PORT.sock, named after the port of ucx, or after the process
+  std::string local_socket;  // empty: /tmp/droidspeak-PORT.sock, named after the port of --data, or after the process
   absl::Duration offer_lease = absl::Seconds(30);
 };
 
@@ -36,7 +36,7 @@ class DataService {
   DataService& operator=(const DataService&) = delete;
 
   // What clients connect to; empty when that transport is not served. HOST is the one listened on.
-  const std::string& ucx_address() const;
+  const std::string& network_address() const;
   const std::string& local_address() const;
 
   // Looks at sessions now rather than at the next tick.

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/service/service_metrics.h"
 
+#include <algorithm>
+
 #include "absl/strings/ascii.h"
+#include "common/base/check.h"
 
 namespace droidspeak {
 namespace {
 
-constexpr std::array<const char*, 2> kTransportNames = {"local", "ucx"};
+constexpr std::array<const char*, ServiceMetrics::kTransports> kTransportNames = {"local", "tcp", "ucx"};
 
 }  // namespace
 
@@ -39,7 +42,9 @@ ServiceMetrics::ServiceMetrics(Metrics& metrics)
 }
 
 prometheus::Counter& ServiceMetrics::FetchBytes(std::string_view transport, Kind kind, size_t tier) {
-  return *fetch_bytes_[transport == kTransportNames[0] ? 0 : 1][static_cast<size_t>(kind)][tier];
+  const auto name = std::find(kTransportNames.begin(), kTransportNames.end(), transport);
+  DROIDSPEAK_CHECK(name != kTransportNames.end());
+  return *fetch_bytes_[name - kTransportNames.begin()][static_cast<size_t>(kind)][tier];
 }
 
 void ServiceMetrics::Rejected(absl::StatusCode code) {

@@ -19,9 +19,11 @@ inline constexpr std::array<const char*, 2> kKindNames = {"kv", "e"};
 // Looked up once, at start. Thread-safe; outlived by the Metrics that it was made from.
 class ServiceMetrics {
  public:
+  static constexpr size_t kTransports = 3;
+
   explicit ServiceMetrics(Metrics& metrics);
 
-  // Bytes pushed to clients, by the tier they came from. `transport` is "local" or "ucx".
+  // Bytes pushed to clients, by the tier they came from. `transport` is its name.
   prometheus::Counter& FetchBytes(std::string_view transport, Kind kind, size_t tier);
   // A request refused, by why.
   void Rejected(absl::StatusCode code);
@@ -37,8 +39,8 @@ class ServiceMetrics {
 
  private:
   Metrics& metrics_;
-  // transport (local, ucx) x kind x tier
-  std::array<std::array<std::array<prometheus::Counter*, 3>, 2>, 2> fetch_bytes_;
+  // transport (local, tcp, ucx) x kind x tier
+  std::array<std::array<std::array<prometheus::Counter*, 3>, 2>, kTransports> fetch_bytes_;
 };
 
 }  // namespace droidspeak

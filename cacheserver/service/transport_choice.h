@@ -14,12 +14,16 @@ struct OfferedTransport {
   std::string detail;
 };
 
-// What this server serves; an empty address means that it doesn't.
+struct ServedTransport {
+  std::string name;
+  std::string address;  // path of a socket for `local`, else HOST:PORT
+  std::string detail;   // must be equal at both ends: ucx's major.minor version
+};
+
+// What this server serves, best first.
 struct ServedTransports {
-  std::string host_id;        // the kernel's boot id
-  std::string local_address;  // path of the socket
-  std::string ucx_address;    // HOST:PORT
-  std::string ucx_version;    // major.minor
+  std::string host_id;  // the kernel's boot id
+  std::vector<ServedTransport> transports;
 };
 
 struct TransportChoice {
@@ -28,8 +32,8 @@ struct TransportChoice {
   std::string reason;  // for the client's log
 };
 
-// `local` when client and server are on the same host and the client offers it, else `ucx` when both ends have the same
-// major.minor version of it (others don't understand each other). FAILED_PRECONDITION says why neither is possible.
+// The first that the client offers too and that is possible: `local` needs both ends on one host, `ucx` the same
+// major.minor version (others don't understand each other). FAILED_PRECONDITION says why none is.
 [[nodiscard]] absl::StatusOr<TransportChoice> ChooseTransport(const ServedTransports& served,
                                                               const std::string& client_host_id,
                                                               const std::vector<OfferedTransport>& offers);

@@ -18,7 +18,7 @@ namespace {
 
 // What this client can use, best first.
 std::vector<std::string> AllowedTransports(const std::string& choice) {
-  if (choice == "auto") return {"local", "ucx"};
+  if (choice == "auto") return {"local", "tcp", "ucx"};
   return {choice};
 }
 

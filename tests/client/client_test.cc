@@ -16,11 +16,11 @@ using testing::HasSubstr;
 
 class OneServer : public ClientTest, public testing::WithParamInterface<const char*> {};
 
-INSTANTIATE_TEST_SUITE_P(Transports, OneServer, testing::Values("local", "ucx"),
+INSTANTIATE_TEST_SUITE_P(Transports, OneServer, testing::Values("local", "tcp", "ucx"),
                          [](const auto& param) { return std::string(param.param); });
 
 TEST_P(OneServer, StoredLayersComeBackByteForByte) {
-  StartServer("a");
+  StartServer("a", {std::string("--transport=") + GetParam()});
   const auto client = Connect(GetParam());
   ASSERT_NE(client, nullptr);
   const NamespaceHandle ns = Open(*client);
@@ -38,7 +38,7 @@ TEST_P(OneServer, StoredLayersComeBackByteForByte) {
 }
 
 TEST_P(OneServer, CoverageNamesStoredLayersOnly) {
-  StartServer("a");
+  StartServer("a", {std::string("--transport=") + GetParam()});
   const auto client = Connect(GetParam());
   ASSERT_NE(client, nullptr);
   const NamespaceHandle ns = Open(*client);
@@ -58,7 +58,7 @@ TEST_P(OneServer, CoverageNamesStoredLayersOnly) {
 
 // K and V in places of their own, slots in an order of their own.
 TEST_P(OneServer, WholePlanFetchPlacesEachPartInItsSlot) {
-  StartServer("a");
+  StartServer("a", {std::string("--transport=") + GetParam()});
   const auto client = Connect(GetParam());
   ASSERT_NE(client, nullptr);
   const NamespaceHandle ns = Open(*client);
@@ -99,7 +99,7 @@ TEST_P(OneServer, WholePlanFetchPlacesEachPartInItsSlot) {
 }
 
 TEST_P(OneServer, FetchEndsAtTheFirstHole) {
-  StartServer("a");
+  StartServer("a", {std::string("--transport=") + GetParam()});
   const auto client = Connect(GetParam());
   ASSERT_NE(client, nullptr);
   const NamespaceHandle ns = Open(*client);
@@ -118,7 +118,7 @@ TEST_P(OneServer, FetchEndsAtTheFirstHole) {
 }
 
 TEST_P(OneServer, WhatIsThereIsNotWantedAgain) {
-  StartServer("a");
+  StartServer("a", {std::string("--transport=") + GetParam()});
   const auto client = Connect(GetParam());
   ASSERT_NE(client, nullptr);
   const NamespaceHandle ns = Open(*client);
@@ -143,7 +143,7 @@ TEST_P(OneServer, WhatIsThereIsNotWantedAgain) {
 
 TEST_P(OneServer, DurableStoreSurvivesKill) {
   TemporaryFolder spill;
-  ServerProcess& server = StartServer("a", {"--spill=" + spill.path() + "/store"});
+  ServerProcess& server = StartServer("a", {std::string("--transport=") + GetParam(), "--spill=" + spill.path() + "/store"});
   const std::vector<uint32_t> tokens = Tokens(layout_, 3);
   Digest bytes;
   {
@@ -169,7 +169,7 @@ TEST_P(OneServer, DurableStoreSurvivesKill) {
   }
   server.Kill();
   addresses_.clear();
-  StartServer("a", {"--spill=" + spill.path() + "/store"});
+  StartServer("a", {std::string("--transport=") + GetParam(), "--spill=" + spill.path() + "/store"});
   const auto client = Connect(GetParam());
   ASSERT_NE(client, nullptr);
   const NamespaceHandle ns = Open(*client);

@@ -28,11 +28,11 @@ class Faults : public ClientTest, public testing::WithParamInterface<const char*
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Transports, Faults, testing::Values("local", "ucx"),
+INSTANTIATE_TEST_SUITE_P(Transports, Faults, testing::Values("local", "tcp", "ucx"),
                          [](const auto& param) { return std::string(param.param); });
 
 TEST_P(Faults, KilledServerEndsTheWaitAndWhatArrivedIsGood) {
-  StartServer("a");
+  StartServer("a", {std::string("--transport=") + GetParam()});
   const auto client = Connect(GetParam());
   ASSERT_NE(client, nullptr);
   const NamespaceHandle ns = Open(*client);
@@ -55,7 +55,7 @@ TEST_P(Faults, KilledServerEndsTheWaitAndWhatArrivedIsGood) {
 
 // The server is stopped with a fetch under way, the fetch given up, its memory wanted again, and the server resumed.
 TEST_P(Faults, StoppedServerNeverWritesToMemoryGivenToAnotherFetch) {
-  StartServer("a");
+  StartServer("a", {std::string("--transport=") + GetParam()});
   const auto client = Connect(GetParam());
   ASSERT_NE(client, nullptr);
   const NamespaceHandle ns = Open(*client);

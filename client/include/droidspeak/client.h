@@ -33,7 +33,7 @@ struct ServerAddress {
 
 struct ClientOptions {
   std::vector<ServerAddress> servers;
-  std::string transport = "auto";  // or local, ucx: refuse anything else than that
+  std::string transport = "auto";  // or local, tcp, ucx: refuse anything else than that
   bool verify_checksums = true;
   absl::Duration connect_timeout = absl::Seconds(5);
   absl::Duration request_timeout = absl::Seconds(2);  // coverage, offers and seals

@@ -20,6 +20,8 @@ namespace {
 // busy machine must not be.
 constexpr unsigned kSilenceMs = 5000;
 constexpr int kProbeSeconds = 1;
+// What the kernel takes beyond what the network does: first tokens must not wait behind what was queued before them.
+constexpr int kUnsentBytes = 1 << 20;
 
 absl::StatusOr<OwnedFd> NewSocket(const SocketAddress& address) {
   OwnedFd fd(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -73,6 +75,7 @@ absl::Status ConnectResult(int fd) {
 
 absl::Status Configure(int fd) {
   RETURN_IF_ERROR(SetOption(fd, IPPROTO_TCP, TCP_NODELAY, 1));
+  RETURN_IF_ERROR(SetOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsentBytes));
   RETURN_IF_ERROR(SetOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1));
   RETURN_IF_ERROR(SetOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, kProbeSeconds));
   RETURN_IF_ERROR(SetOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, kProbeSeconds));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests that can't end because their reader does not read: over ucx, whose transfers need both ends.
+// Requests that can't end because their reader does not read: over transports whose transfers need both ends.
 #include <gmock/gmock.h>
 
 #include <thread>
@@ -108,7 +108,7 @@ TEST_P(BackpressureTest, AReaderThatDoesNotReadDoesNotKeepTheServer) {
   EXPECT_TRUE(client_->DriveUntilClosed());
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, BackpressureTest, testing::Values("ucx"), TransportName);
+INSTANTIATE_TEST_SUITE_P(Transports, BackpressureTest, testing::Values("tcp", "ucx"), TransportName);
 
 }  // namespace
 }  // namespace droidspeak

@@ -205,7 +205,7 @@ TEST_P(FetchTest, PinnedBlocksAreCountedAndRemovedOnesAreMisses) {
   EXPECT_EQ(client_->Expect<wire::FetchAccepted>().blocks, 1u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, FetchTest, testing::Values("local", "ucx"), TransportName);
+INSTANTIATE_TEST_SUITE_P(Transports, FetchTest, testing::Values("local", "tcp", "ucx"), TransportName);
 
 // A server whose host pool holds a fraction of what is stored: the rest is in RocksDB.
 class SpillTest : public ServiceTest {
@@ -245,7 +245,7 @@ TEST_P(SpillTest, DurableBlocksAreThereAfterARestart) {
   EXPECT_EQ(FetchAndCheck(*client_, MakeFetch(next_request_++, blocks, {{Kind::kKv, 0}, {Kind::kE, 1}})).size(), 8u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, SpillTest, testing::Values("local", "ucx"), TransportName);
+INSTANTIATE_TEST_SUITE_P(Transports, SpillTest, testing::Values("local", "tcp", "ucx"), TransportName);
 
 }  // namespace
 }  // namespace droidspeak

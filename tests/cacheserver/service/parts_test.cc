@@ -62,32 +62,44 @@ TEST(ClusterSecretTest, AShortSecretIsRefused) {
   EXPECT_THAT(std::string(loaded.status().message()), HasSubstr(file));
 }
 
+// A server that serves `local`, and a network by `transport`.
+ServedTransports Served(const char* transport, const char* version) {
+  return {"host-a", {{"local", "/socket", ""}, {transport, "1.2.3.4:5", version}}};
+}
+
 TEST(TransportChoiceTest, TheSameHostGetsLocal) {
-  const ServedTransports served = {"host-a", "/socket", "1.2.3.4:5", "1.13"};
-  const auto choice = ChooseTransport(served, "host-a", {{"ucx", "1.13"}, {"local", ""}});
+  const auto choice = ChooseTransport(Served("tcp", ""), "host-a", {{"tcp", ""}, {"local", ""}});
   ASSERT_TRUE(choice.ok());
   EXPECT_EQ(choice->name, "local");
   EXPECT_EQ(choice->address, "/socket");
 }
 
+TEST(TransportChoiceTest, AnotherHostGetsTcp) {
+  const auto choice = ChooseTransport(Served("tcp", ""), "host-b", {{"local", ""}, {"tcp", ""}, {"ucx", "1.13"}});
+  ASSERT_TRUE(choice.ok());
+  EXPECT_EQ(choice->name, "tcp");
+  EXPECT_EQ(choice->address, "1.2.3.4:5");
+  EXPECT_THAT(choice->reason, HasSubstr("different hosts"));
+}
+
 TEST(TransportChoiceTest, AnotherHostGetsUcxOfTheSameVersion) {
-  const ServedTransports served = {"host-a", "/socket", "1.2.3.4:5", "1.13"};
-  const auto choice = ChooseTransport(served, "host-b", {{"local", ""}, {"ucx", "1.13"}});
+  const auto choice = ChooseTransport(Served("ucx", "1.13"), "host-b", {{"local", ""}, {"tcp", ""}, {"ucx", "1.13"}});
   ASSERT_TRUE(choice.ok());
   EXPECT_EQ(choice->name, "ucx");
   EXPECT_THAT(choice->reason, HasSubstr("different hosts"));
 }
 
 TEST(TransportChoiceTest, NothingInCommonSaysWhyForEach) {
-  const ServedTransports served = {"host-a", "", "1.2.3.4:5", "1.13"};
-  const auto choice = ChooseTransport(served, "host-a", {{"local", ""}, {"ucx", "1.22"}});
+  const ServedTransports served = {"host-a", {{"ucx", "1.2.3.4:5", "1.13"}}};
+  const auto choice = ChooseTransport(served, "host-a", {{"local", ""}, {"tcp", ""}, {"ucx", "1.22"}});
   EXPECT_TRUE(absl::IsFailedPrecondition(choice.status()));
   EXPECT_THAT(std::string(choice.status().message()), HasSubstr("local: not served"));
+  EXPECT_THAT(std::string(choice.status().message()), HasSubstr("tcp: not served"));
   EXPECT_THAT(std::string(choice.status().message()), HasSubstr("1.22"));
 }
 
 TEST(TransportChoiceTest, HostsWithoutAnIdAreNotTheSame) {
-  EXPECT_FALSE(ChooseTransport({"", "/socket", "", ""}, "", {{"local", ""}}).ok());
+  EXPECT_FALSE(ChooseTransport({"", {{"local", "/socket", ""}}}, "", {{"local", ""}}).ok());
 }
 
 TEST(SessionTableTest, SessionsEndOnceByCloseOrLease) {

@@ -110,6 +110,7 @@ bool RawConnection::Hello(std::optional<std::string> other_key) {
 
 void RawConnection::SendBytes(absl::Span<const std::byte> bytes) {
   connection_->Send(bytes).IgnoreError();  // a closed connection shows in what is expected next
+  worker_->Progress();                     // so that it goes out
 }
 
 void RawConnection::Close() {

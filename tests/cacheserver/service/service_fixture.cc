@@ -20,7 +20,9 @@ namespace droidspeak {
 
 void ServiceTest::StartServer() {
   options_.listen = options_.data = options_.admin = HostPort{"127.0.0.1", 0};
-  options_.transport = GetParam() == "local" ? TransportMode::kLocal : TransportMode::kUcx;
+  options_.transport = GetParam() == "local" ? TransportMode::kLocal
+                       : GetParam() == "tcp" ? TransportMode::kTcp
+                                             : TransportMode::kUcx;
   options_.local_socket = folder_.path() + "/socket";
   if (options_.host_pool_bytes == ServerOptions{}.host_pool_bytes) options_.host_pool_bytes = 64 << 20;
   absl::StatusOr<std::unique_ptr<CacheServer>> server = CacheServer::Start(options_);

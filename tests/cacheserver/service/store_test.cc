@@ -165,7 +165,7 @@ TEST_P(StoreServiceTest, ASealWaitsForTheFillsBeforeIt) {
   EXPECT_EQ(client_->Expect<wire::Sealed>().code, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, StoreServiceTest, testing::Values("local", "ucx"), TransportName);
+INSTANTIATE_TEST_SUITE_P(Transports, StoreServiceTest, testing::Values("local", "tcp", "ucx"), TransportName);
 
 }  // namespace
 }  // namespace droidspeak
