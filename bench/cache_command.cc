@@ -94,7 +94,8 @@ absl::Status Measure(const CacheOptions& options, Samples& samples) {
   if (options.servers.empty()) {
     // Room for what two rounds store: while one is stored, the one before is evicted.
     const uint64_t pool = 2 * options.shape.total_bytes() + (256 << 20);
-    ASSIGN_OR_RETURN(own, ServerProcess::Start("bench", {absl::StrCat("--host-pool=", pool)}));
+    ASSIGN_OR_RETURN(
+        own, ServerProcess::Start("bench", {absl::StrCat("--host-pool=", pool), "--transport=" + options.transport}));
     servers.push_back({"bench", own->listen()});
   } else {
     ASSIGN_OR_RETURN(servers, ParseServers(options.servers));

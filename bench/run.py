@@ -71,12 +71,12 @@ def merge(name, parts):
 
 
 def run_transport():
-    return merge("transport", {transport: steady("raw", "--transport", transport) for transport in ("local", "ucx")})
+    return merge("transport", {transport: steady("raw", "--transport", transport) for transport in ("local", "tcp", "ucx")})
 
 
 def run_cache():
     parts = {}
-    for transport in ("local", "ucx"):
+    for transport in ("local", "tcp", "ucx"):
         parts[f"{transport}, no checksums"] = steady("cache", "fetch", "--transport", transport, "--no-checksum")
         parts[f"{transport}, checksums"] = steady("cache", "fetch", "--transport", transport)
     return merge("cache", parts)
@@ -91,8 +91,8 @@ def random_model():
 
 
 def run_partial_prefill():
-    with random_model() as model, Server(BINARIES, model, "512MiB", "ucx") as server:
-        result = steady("prefill", "--model", model, "--servers", server.address, "--transport", "ucx")
+    with random_model() as model, Server(BINARIES, model, "512MiB", "tcp") as server:
+        result = steady("prefill", "--model", model, "--servers", server.address, "--transport", "tcp")
     return result
 
 
@@ -104,7 +104,7 @@ def run_memory():
     """
     pool, tokens, load = 64 * MIB, 2048, 256 * MIB
     parts = {}
-    for transport in ("local", "ucx"):
+    for transport in ("local", "tcp", "ucx"):
         with random_model() as model, Server(BINARIES, model, pool, transport, spill=True) as server:
             weights = (model / "model.safetensors").stat().st_size
             prefill = [BINARIES / "droidspeak-bench", "prefill", "--model", model, "--servers", server.address,

@@ -90,7 +90,7 @@ def make_timing_model(binaries, folder):
 def run_timing(binaries, folder):
     say("timing: a 16-layer, 1024-wide model with random weights, about 2,300 tokens of context, over TCP")
     model, dataset, prompt = make_timing_model(binaries, folder)
-    with Server(binaries, folder, "512MiB", "ucx") as server:
+    with Server(binaries, folder, "512MiB", "tcp") as server:
         layers = ",".join(transition for _, transition in TIMING_PLANS.values())
         run([binaries / "droidspeak-engine", "fill", "--model", model, "--dataset", dataset, "--prompt", prompt,
              "--servers", server.address, "--keep-e", layers])
