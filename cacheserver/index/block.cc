@@ -36,7 +36,8 @@ wire::LayerBits Only(uint32_t layer) {
 size_t Block::AllocationBytes(uint32_t layers) {
   const size_t words = (layers + 63u) / 64;
   const size_t groups = (layers + kGroupLayers - 1) / kGroupLayers;
-  return sizeof(Block) + size_t{kExtentStates} * 2 * words * sizeof(uint64_t) + 2 * groups * sizeof(uint32_t);
+  return sizeof(Block) + size_t{kExtentStates} * 2 * words * sizeof(uint64_t) +
+         2 * groups * (sizeof(uint32_t) + sizeof(Interval));
 }
 
 Block* Block::Create(const BlockKey& key, uint32_t namespace_id, const Digest& parent, uint32_t position,
@@ -133,6 +134,15 @@ Extent* Block::Find(Kind kind, uint32_t layer) {
   const wire::LayerBits present = Present(kind);
   if (layer >= layers || !Test(present, layer)) return nullptr;
   return &extents_[static_cast<size_t>(kind)][Rank(present, layer)];
+}
+
+void Block::Use(Kind kind, uint32_t group, uint32_t tick) {
+  uint32_t& last = last_use(kind, group);
+  if (last > 0 && tick > last && tick - last >= kOneUseTicks) {
+    Interval& interval = intervals()[static_cast<size_t>(kind) * groups() + group];
+    interval = NextInterval(interval, tick - last);
+  }
+  last = tick;
 }
 
 size_t Block::memory_bytes() const {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "cacheserver/index/interval.h"
 #include "common/key/digest.h"
 #include "common/key/kind.h"
 #include "common/transport/messages.h"
@@ -40,9 +41,10 @@ static_assert(sizeof(Extent) == 16);
 // Layers whose recency is kept, and which are evicted, together.
 inline constexpr uint32_t kGroupLayers = 8;
 
-// One allocation holds the fixed part, the bitmaps and the recencies; extents of a kind lie in one array, ordered by
-// layer, with exactly the layers that have a state bit. All fields but the constant ones are guarded by the mutex of
-// the block's shard (index.h). A block stays allocated while it is linked in the index, referenced, or offered.
+// One allocation holds the fixed part, the bitmaps, the recencies and intervals; extents of a kind lie in one array,
+// ordered by layer, with exactly the layers that have a state bit. All fields but the constant ones are guarded by the
+// mutex of the block's shard (index.h). A block stays allocated while it is linked in the index, referenced, or
+// offered.
 struct Block {
   static Block* Create(const BlockKey& key, uint32_t namespace_id, const Digest& parent, uint32_t position,
                        uint32_t layers);
@@ -53,12 +55,11 @@ struct Block {
   const uint32_t namespace_id;
   const uint32_t position;
   const uint16_t layers;
-  bool linked = false;  // found by key; false: removed, only waits for its last user
   uint16_t pins = 0;
   uint32_t references = 0;  // readers; nothing of the block is evicted meanwhile
   uint32_t offers = 0;      // keep the entry, not its extents
-  uint32_t hits = 0;
-  uint32_t expiry = 0;  // Unix seconds; 0: never
+  uint32_t expiry = 0;      // Unix seconds; 0: never
+  bool linked = false;      // found by key; false: removed, only waits for its last user
 
   uint32_t words() const { return (layers + 63u) / 64; }
   uint32_t groups() const { return (layers + kGroupLayers - 1) / kGroupLayers; }
@@ -89,6 +90,12 @@ struct Block {
   // When the group was last used, in the index's ticks.
   uint32_t& last_use(Kind kind, uint32_t group) { return ticks()[static_cast<size_t>(kind) * groups() + group]; }
   uint32_t last_use(Kind kind, uint32_t group) const { return const_cast<Block*>(this)->last_use(kind, group); }
+  // How long it usually is between its uses.
+  Interval interval(Kind kind, uint32_t group) const {
+    return intervals()[static_cast<size_t>(kind) * groups() + group];
+  }
+  // The group is used at `tick`: notes when, and how long after the last time.
+  void Use(Kind kind, uint32_t group, uint32_t tick);
 
   // Bytes of memory that it occupies, arrays included.
   size_t memory_bytes() const;
@@ -102,6 +109,10 @@ struct Block {
     return words_start + (static_cast<size_t>(state) * 2 + static_cast<size_t>(kind)) * words();
   }
   uint32_t* ticks() { return reinterpret_cast<uint32_t*>(bits(ExtentState::kHost, Kind::kKv) + 6 * words()); }
+  Interval* intervals() const {
+    auto* after_ticks = const_cast<Block*>(this)->ticks() + size_t{2} * groups();
+    return reinterpret_cast<Interval*>(after_ticks);
+  }
   static size_t AllocationBytes(uint32_t layers);
   wire::LayerBits Present(Kind kind) const;
   // Re-lays the array of `kind` from the layers `before` to the layers that have a state now.

@@ -77,6 +77,17 @@ void Index::ForEach(const std::function<void(Locked& shard, Block* block)>& visi
   }
 }
 
+uint32_t Index::NextTick(uint64_t now_ms) {
+  const uint64_t aged_by = aged_by_.load(std::memory_order_acquire);
+  const auto now = static_cast<uint32_t>(now_ms > aged_by ? std::min<uint64_t>(now_ms - aged_by, kAgeAtTick) : 0);
+  uint32_t last = tick_.load(std::memory_order_relaxed);
+  uint32_t next = 0;
+  do {
+    next = std::max(last + 1, now);
+  } while (!tick_.compare_exchange_weak(last, next, std::memory_order_relaxed));
+  return next;
+}
+
 void Index::Age() {
   if (CurrentTick() < kAgeAtTick) return;
   ForEach([](Locked&, Block* block) {
@@ -87,6 +98,7 @@ void Index::Age() {
       }
     }
   });
+  aged_by_.fetch_add(kAgeBy, std::memory_order_release);  // first: nobody may take the clock for the future meanwhile
   tick_.fetch_sub(kAgeBy, std::memory_order_relaxed);
 }
 

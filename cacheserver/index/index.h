@@ -51,8 +51,10 @@ class Index {
   // Visits every linked block, a shard at a time under its lock. `visit` may Unlink and Collect the block it is given.
   void ForEach(const std::function<void(Locked& shard, Block* block)>& visit) const;
 
-  // Recency. Each use gets the next tick; Age() makes room when the numbers run out (call it now and then).
-  uint32_t NextTick() { return tick_.fetch_add(1, std::memory_order_relaxed) + 1; }
+  // Recency. Each use gets a tick of its own, later than all before; ticks keep up with `now_ms`, a steady clock, so
+  // that differences are milliseconds unless uses come faster. Age() makes room when the numbers run out (call it now
+  // and then).
+  uint32_t NextTick(uint64_t now_ms);
   uint32_t CurrentTick() const { return tick_.load(std::memory_order_relaxed); }
   void Age();
 
@@ -89,6 +91,7 @@ class Index {
 
   mutable std::array<Shard, kShards> shards_;
   std::atomic<uint32_t> tick_{1};
+  std::atomic<uint64_t> aged_by_{0};  // what Age() has taken off the ticks
   std::atomic<uint64_t> blocks_{0};
 };
 

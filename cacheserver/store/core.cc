@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cacheserver/store/offers.h"
+#include "cacheserver/tiers/eviction_policy.h"
 #include "common/base/check.h"
 
 namespace droidspeak {
@@ -59,15 +60,25 @@ bool StoreCore::HasAll(const Block& block, absl::Span<const ExtentSelector> exte
 
 void StoreCore::Reference(Block* block, absl::Span<const ExtentSelector> extents, uint32_t tick, Acquired& acquired) {
   ++block->references;
-  ++block->hits;
   const NamespaceEntry& space = *namespaces_.Find(block->namespace_id);
   for (const ExtentSelector& extent : extents) {
-    block->last_use(extent.kind, extent.layer / kGroupLayers) = tick;
+    block->Use(extent.kind, extent.layer / kGroupLayers, tick);
     const bool host = block->Has(ExtentState::kHost, extent.kind, extent.layer);
     const auto tier = static_cast<size_t>(host ? Tier::kHost : Tier::kRocksdb);
     acquired.tier_bytes[tier] += space.extent_bytes(extent.kind);
     ++acquired.tier_extents[tier];
   }
+}
+
+bool StoreCore::WorthPromoting(const Block& block, ExtentSelector extent) const {
+  const uint32_t group = extent.layer / kGroupLayers;
+  const uint32_t now = index_.CurrentTick();
+  const auto worth = [now](uint32_t last_use, Interval interval) {
+    return Worth(0, interval, now - std::min(now, last_use));  // either way a read from disk is saved
+  };
+  const uint64_t floor = host_floor_;
+  return worth(block.last_use(extent.kind, group), block.interval(extent.kind, group)) >
+         worth(static_cast<uint32_t>(floor >> 8), static_cast<Interval>(floor & 0xff)) + kPromotionMargin;
 }
 
 uint64_t StoreCore::ExtentBytes(const Block& block, Kind kind) const {

@@ -40,6 +40,8 @@ class StoreCore {
   void set_disk(std::unique_ptr<RocksdbTier> disk) { disk_ = std::move(disk); }
 
   absl::Duration Now() const { return options_.clock.steady(); }
+  // For a use that happens now: see Index::NextTick.
+  uint32_t NextTick() { return index_.NextTick(absl::ToInt64Milliseconds(Now() - steady_start_)); }
   // Unix seconds, by the wall clock of Open() and the steady clock since.
   uint32_t WallSeconds() const;
   uint32_t NewExpiry();
@@ -96,6 +98,10 @@ class StoreCore {
   Counters counters;
 
   uint64_t ExtentBytes(const Block& block, Kind kind) const;
+  // What was next to leave host memory when it was last looked at: its last use and interval, from which follows what
+  // it is worth now. What is on disk comes up only if it is worth more.
+  void SetHostFloor(uint32_t last_use, Interval interval) { host_floor_ = uint64_t{last_use} << 8 | interval; }
+  bool WorthPromoting(const Block& block, ExtentSelector extent) const;
   // Live bytes in RocksDB.
   uint64_t DiskLiveBytes() const;
   std::atomic<bool> closing{false};
@@ -112,6 +118,7 @@ class StoreCore {
   Index index_;
   std::unique_ptr<RocksdbTier> disk_;
   std::atomic<uint32_t> next_expiry_{UINT32_MAX};
+  std::atomic<uint64_t> host_floor_{0};
   absl::Mutex removals_mutex_;
   std::vector<DiskRemoval> removals_ ABSL_GUARDED_BY(removals_mutex_);
 };

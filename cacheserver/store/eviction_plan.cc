@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <bit>
 #include <utility>
 
 #include "cacheserver/store/evictor.h"
@@ -19,11 +20,21 @@ bool Matters(const Block& block, Tier tier, bool demotes, Kind kind, uint32_t gr
   return here || filling || above;
 }
 
+// A look at the index serves so much of the tier: what comes meanwhile may be worth less than what is left then.
+constexpr uint64_t kLookShare = 8;
+
+void KeepFirst(std::vector<EvictionCandidate>& victims, uint64_t bytes) {
+  size_t count = 0;
+  for (uint64_t kept = 0; count < victims.size() && kept <= bytes; ++count) kept += victims[count].bytes;
+  victims.resize(count);
+}
+
 }  // namespace
 
-void EvictionPlan::Make(Index& index, bool demotes, bool all) {
+void EvictionPlan::Make(StoreCore& core, bool demotes, Reach reach) {
+  Index& index = core.index();
   index.Age();
-  const uint32_t start = index.NextTick();
+  const uint32_t start = core.NextTick();
   const ExtentState state = tier_ == Tier::kHost ? ExtentState::kHost : ExtentState::kDisk;
   std::vector<EvictionCandidate> candidates;
   index.ForEach([&](Index::Locked&, Block* block) {
@@ -34,15 +45,22 @@ void EvictionPlan::Make(Index& index, bool demotes, bool all) {
         if (!Matters(*block, tier_, demotes, kind, group, held)) continue;
         if (last_use > index.CurrentTick()) last_use = start - 1;  // a tick from before Age()
         // Used while we look: what we see of its chain may be torn.
-        held = !all && (held || last_use >= start);
+        held = reach != Reach::kEverything && (held || last_use >= start);
         // Nothing here yet, and nothing held by it.
         if (!held && block->GroupBits(state, kind, group) == 0) continue;
-        candidates.push_back(
-            {block->key, block->parent, block->position, kind, static_cast<uint16_t>(group), last_use, 0, held});
+        // What only moves down saves reading it again, a byte of it as much as of any other.
+        const float benefit = demotes ? 0 : core.namespaces().Find(block->namespace_id)->benefit(kind);
+        const Interval interval = block->interval(kind, group);
+        const uint64_t bytes = std::popcount(block->GroupBits(state, kind, group)) * core.ExtentBytes(*block, kind);
+        candidates.push_back({block->key, block->parent, block->position, kind, static_cast<uint16_t>(group), last_use,
+                              interval, bytes, Worth(benefit, interval, start - last_use), held});
       }
     }
   });
+  uint64_t bytes = 0;
+  for (const EvictionCandidate& candidate : candidates) bytes += candidate.bytes;
   victims_ = OrderVictims(std::move(candidates));
+  if (reach == Reach::kShare) KeepFirst(victims_, bytes / kLookShare);
   next_ = 0;
   blocked_.clear();
 }

@@ -14,6 +14,9 @@ constexpr uint64_t kMostWriteBytes = 8 << 20;
 // Garbage on disk beyond this share of the budget is compacted away.
 constexpr uint64_t kGarbageShare = 8;
 
+// Where nothing of a share can go, something else may.
+constexpr std::array<EvictionPlan::Reach, 2> kReaches = {EvictionPlan::Reach::kShare, EvictionPlan::Reach::kAllVictims};
+
 // The layers of a victim's group.
 wire::LayerBits GroupLayers(uint8_t bits, uint32_t group) {
   wire::LayerBits layers{};
@@ -66,14 +69,16 @@ void Evictor::FreeHost(uint64_t bytes) {
 }
 
 uint64_t Evictor::EvictOneFromHost() {
-  for (bool fresh = false;;) {
+  for (int looks = 0;;) {
     if (host_plan_.empty()) {
-      if (fresh) return 0;
-      host_plan_.Make(core_->index(), DiskWorks());
-      fresh = true;
+      if (looks == 2) return 0;
+      host_plan_.Make(*core_, DiskWorks(), kReaches[looks++]);
     }
     while (const std::optional<EvictionCandidate> victim = host_plan_.Next()) {
       const uint64_t freed = TakeOffHost(*victim);
+      const EvictionCandidate* const next = host_plan_.Peek();
+      const EvictionCandidate& floor = next == nullptr ? *victim : *next;
+      core_->SetHostFloor(floor.last_use, floor.interval);
       if (freed > 0) return freed;
       host_plan_.Keep(*victim);
     }
@@ -196,11 +201,10 @@ absl::Status Evictor::MakeRoomOnDisk(uint64_t bytes) {
 }
 
 bool Evictor::EvictOneFromDisk() {
-  for (bool fresh = false;;) {
+  for (int looks = 0;;) {
     if (disk_plan_.empty()) {
-      if (fresh) return false;
-      disk_plan_.Make(core_->index(), false);
-      fresh = true;
+      if (looks == 2) return false;
+      disk_plan_.Make(*core_, false, kReaches[looks++]);
     }
     while (const std::optional<EvictionCandidate> victim = disk_plan_.Next()) {
       std::vector<ExtentSelector> extents;
@@ -267,7 +271,7 @@ void Evictor::CompactIfWorthwhile() {
 absl::Status Evictor::SpillAll() {
   if (core_->disk() == nullptr) return absl::OkStatus();
   EvictionPlan plan(Tier::kHost);
-  plan.Make(core_->index(), true, true);
+  plan.Make(*core_, true, EvictionPlan::Reach::kEverything);
   absl::Status first;
   for (auto victim = plan.victims().rbegin(); victim != plan.victims().rend(); ++victim) {
     Block* block = nullptr;

@@ -13,18 +13,24 @@
 
 namespace droidspeak {
 
-// The victims of one tier, coldest first, from one look at the index. It stays good while it lasts: what was used since
-// is recognised by its recency and stays, and then so does all before it in its chain.
+// The next victims of one tier, worth least first, from one look at the index: a share of the tier. It stays good while
+// it lasts: what was used since is recognised by its recency and stays, and then so does all before it in its chain.
 class EvictionPlan {
  public:
   explicit EvictionPlan(Tier tier) : tier_(tier) {}
 
-  // Looks at the whole index. `demotes`: victims stay in the tier below. With `all`, nothing is held: not to evict, but
-  // to have all in order.
-  void Make(Index& index, bool demotes, bool all = false);
+  enum class Reach {
+    kShare,       // the first of the victims: enough to go on with
+    kAllVictims,  // all that may go
+    kEverything,  // held or not: not to evict, but to have all in order
+  };
+  // Looks at the whole index. `demotes`: victims stay in the tier below.
+  void Make(StoreCore& core, bool demotes, Reach reach);
   bool empty() const { return next_ == victims_.size(); }
   // The next victim whose followers have all gone; nothing when there are no more.
   std::optional<EvictionCandidate> Next();
+  // The one after those that Next() gave; null when there is none.
+  const EvictionCandidate* Peek() const { return empty() ? nullptr : &victims_[next_]; }
   // The victim stays after all.
   void Keep(const EvictionCandidate& victim);
   const std::vector<EvictionCandidate>& victims() const { return victims_; }

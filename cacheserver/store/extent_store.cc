@@ -86,7 +86,7 @@ Acquired ExtentStore::Acquire(uint32_t tenant, uint32_t namespace_id, absl::Span
     if (extent.layer >= wire::kMaxLayers) return acquired;
     groups[static_cast<size_t>(extent.kind)] |= 1u << (extent.layer / kGroupLayers);
   }
-  const uint32_t tick = core.index().NextTick();
+  const uint32_t tick = core.NextTick();
   std::vector<Block*> referenced;
   referenced.reserve(blocks.size());
   for (const Digest& hash : blocks) {

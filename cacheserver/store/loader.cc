@@ -107,7 +107,12 @@ bool Loader::FindBuffer(Task& task) {
   }
   if (task.buffer == nullptr) task.buffer = core_->pool().slots().Allocate(task.bytes);
   if (task.buffer != nullptr) return true;
-  want_room_(task.bytes);
+  bool promote = false;
+  {
+    Index::Locked shard = core_->index().Lock(task.block->key);
+    promote = core_->WorthPromoting(*task.block, task.extent);
+  }
+  if (promote) want_room_(task.bytes);
   AwaitStaging(std::move(task));
   return false;
 }

@@ -2,12 +2,19 @@
 #include "cacheserver/store/namespaces.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/bytes.h"
 #include "common/base/status.h"
 
 namespace droidspeak {
+
+float NamespaceEntry::benefit(Kind kind) const {
+  const auto hidden = static_cast<float>(row.layout.hidden);
+  return std::log2(hidden * hidden * static_cast<float>(row.layout.block_tokens) /
+                   static_cast<float>(extent_bytes(kind)));
+}
 
 absl::StatusOr<uint32_t> NamespaceTable::Open(uint32_t tenant, const Digest& name, const Layout& layout) {
   RETURN_IF_ERROR(layout.Validate());

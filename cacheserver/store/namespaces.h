@@ -21,6 +21,9 @@ struct NamespaceEntry {
   std::atomic<bool> on_disk;  // its row is in RocksDB; written by the maintenance thread
 
   uint64_t extent_bytes(Kind kind) const { return row.layout.extent_bytes(kind); }
+  // log2 of what a byte of an extent saves when it need not be computed, up to what is the same for all models: a layer
+  // costs a number of multiplications a token that grows with the square of its width.
+  float benefit(Kind kind) const;
 };
 
 // Thread-safe. Entries live as long as the table; ids are never reused.

@@ -64,7 +64,7 @@ absl::StatusOr<ExtentStore::OfferResult> OfferTable::Make(OwnerId owner, uint32_
   const auto offer = std::make_shared<Offer>(owner, space, lease);
   ExtentStore::OfferResult result{offer, {}};
   result.blocks.reserve(blocks.size());
-  const uint32_t tick = core_->index().NextTick();
+  const uint32_t tick = core_->NextTick();
   const std::array<uint32_t, 2> groups = {GroupsOf(layers[0]), GroupsOf(layers[1])};
   const Digest* before = nullptr;
   for (const wire::OfferBlock& block : blocks) {

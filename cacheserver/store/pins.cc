@@ -27,7 +27,7 @@ absl::StatusOr<uint32_t> PinTable::Pin(OwnerId owner, uint32_t tenant, uint32_t 
                                        absl::Span<const Digest> blocks) {
   const uint64_t capacity =
       core_->pool().slots().stats().capacity_bytes + (core_->disk() == nullptr ? 0 : core_->disk()->budget_bytes());
-  const uint32_t tick = core_->index().NextTick();
+  const uint32_t tick = core_->NextTick();
   absl::MutexLock lock(&mutex_);
   Pins& pins = owners_[owner];
   std::vector<BlockKey> added;

@@ -2,6 +2,7 @@
 #include "cacheserver/tiers/eviction_policy.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -20,15 +21,35 @@ struct RunKey {
   }
 };
 
+void PenaliseCrowd(std::vector<EvictionCandidate>& candidates) {
+  uint64_t bytes = 0;
+  std::vector<EvictionCandidate*> used_once;
+  for (EvictionCandidate& candidate : candidates) {
+    bytes += candidate.bytes;
+    if (candidate.interval == 0) used_once.push_back(&candidate);
+  }
+  std::sort(used_once.begin(), used_once.end(), [](const auto* a, const auto* b) { return a->last_use > b->last_use; });
+  uint64_t younger = 0;
+  for (EvictionCandidate* candidate : used_once) {
+    if (younger > bytes / kCrowdShare) candidate->worth -= kCrowdPenalty;
+    younger += candidate->bytes;
+  }
+}
+
 }  // namespace
 
+float Worth(float benefit, Interval interval, uint32_t age) {
+  const float idle = std::log2(static_cast<float>(age) + 1);
+  return benefit - (interval == 0 ? idle + kUsedOncePenalty : std::max(Log2Ticks(interval), idle - kPatience));
+}
+
 std::vector<EvictionCandidate> OrderVictims(std::vector<EvictionCandidate> candidates) {
-  // From the ends of the chains backwards, each block hands its heat and whether it is held to the one before it.
+  PenaliseCrowd(candidates);
+  // From the ends of the chains backwards, each block hands its worth and whether it is held to the one before it.
   std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.position > b.position; });
   absl::flat_hash_map<RunKey, size_t> places;
   places.reserve(candidates.size());
   for (size_t i = 0; i < candidates.size(); ++i) {
-    candidates[i].heat = candidates[i].last_use;
     places.emplace(RunKey{candidates[i].block, candidates[i].kind, candidates[i].group}, i);
   }
   for (const EvictionCandidate& candidate : candidates) {
@@ -36,11 +57,11 @@ std::vector<EvictionCandidate> OrderVictims(std::vector<EvictionCandidate> candi
     if (found == places.end()) continue;
     EvictionCandidate& parent = candidates[found->second];
     parent.held |= candidate.held;
-    parent.heat = std::max(parent.heat, candidate.heat);
+    parent.worth = std::max(parent.worth, candidate.worth);
   }
   std::erase_if(candidates, [](const auto& candidate) { return candidate.held; });
   std::stable_sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.heat, ~a.position) < std::pair(b.heat, ~b.position);
+    return std::pair(a.worth, ~a.position) < std::pair(b.worth, ~b.position);
   });
   return candidates;
 }

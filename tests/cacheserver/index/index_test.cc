@@ -94,6 +94,22 @@ TEST(IndexTest, TouchEndsInARingOfParents) {
   EXPECT_EQ(LastUse(index, {1, Hash(0)}), 5);
 }
 
+TEST(IndexTest, TicksKeepUpWithTheClockAndNeverRepeat) {
+  Index index;
+  const uint32_t first = index.NextTick(1000);
+  EXPECT_GE(first, 1000u);
+  EXPECT_EQ(index.NextTick(1000), first + 1);
+  EXPECT_EQ(index.NextTick(0), first + 2) << "not back";
+  EXPECT_EQ(index.NextTick(500'000), 500'000u);
+  // Long before they wrap they are taken back, and go on from there.
+  const uint32_t late = index.NextTick(uint64_t{0xF1} << 24);
+  index.Age();
+  EXPECT_LT(index.CurrentTick(), late);
+  const uint32_t after = index.NextTick((uint64_t{0xF1} << 24) + 5000);
+  EXPECT_GT(after, index.CurrentTick() - 1);
+  EXPECT_LT(after, late);
+}
+
 // What the allocator really takes, beside what memory_bytes() counts.
 TEST(IndexTest, BlockTakesAtMost256BytesAnd16AnExtent) {
   constexpr uint32_t kBlocks = 100'000;

@@ -78,12 +78,18 @@ TEST(EvictionTest, UseMovesAChainToTheEndOfTheQueue) {
 }
 
 TEST(EvictionTest, ColdLayerGroupsAndKindsGoAlone) {
-  TestStore store(Options());
+  FakeClock clock;
+  StoreOptions options = Options();
+  options.clock = clock.clock();
+  TestStore store(options);
   const Chain chain(1, 12);
   ASSERT_TRUE(store.FillAll(chain).ok());
   // Layers 8-11 (the second group) of KV stay in use, the rest is cold.
   const auto used = Selectors(Layers({8, 9, 10, 11}), {});
-  EXPECT_EQ(store->Acquire(kTenant, store.space(), chain.hashes(), used).references.size(), 12);
+  for (int i = 0; i < 2; ++i) {
+    clock.Advance(absl::Seconds(60));
+    EXPECT_EQ(store->Acquire(kTenant, store.space(), chain.hashes(), used).references.size(), 12);
+  }
   ASSERT_TRUE(store.Fill(Chain(2, 8).offered, AllLayers(), {}).ok());
   for (const Digest& hash : chain.hashes()) EXPECT_EQ(store.Coverage(hash).kv[0] >> 8, 0xfu);
   EXPECT_LT(LeadingRun(store, chain), 12);

@@ -2,6 +2,7 @@
 #include "cacheserver/tiers/eviction_policy.h"
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <set>
 #include <string>
@@ -24,6 +25,8 @@ EvictionCandidate Candidate(int chain, int position, uint32_t last_use, bool hel
           0,
           last_use,
           0,
+          0,
+          static_cast<float>(last_use),
           held};
 }
 
@@ -40,6 +43,31 @@ std::vector<std::string> Names(const std::vector<EvictionCandidate>& victims) {
 }
 
 using Order = std::vector<std::string>;
+
+TEST(WorthTest, WhatComesAgainSoonerIsWorthMore) {
+  const Interval often = NextInterval(0, 2'000);
+  const Interval seldom = NextInterval(0, 200'000);
+  EXPECT_GT(Worth(0, often, 10), Worth(0, seldom, 10));
+  EXPECT_EQ(Worth(0, seldom, 10), Worth(0, seldom, 100'000)) << "not late yet";
+  EXPECT_LT(Worth(0, often, 1'000'000), Worth(0, seldom, 10)) << "long overdue";
+}
+
+TEST(WorthTest, WhatWasUsedOnceGoesBeforeWhatCameAgainAtThatAge) {
+  EXPECT_LT(Worth(0, 0, 60'000), Worth(0, NextInterval(0, 60'000), 60'000));
+  EXPECT_GT(Worth(0, 0, 1'000), Worth(0, NextInterval(0, 60'000), 60'000)) << "it is young";
+}
+
+TEST(WorthTest, TwiceTheBenefitIsWorthTwiceTheWait) {
+  EXPECT_NEAR(Worth(1, NextInterval(0, 20'000), 0), Worth(0, NextInterval(0, 10'000), 0), 0.2);
+}
+
+TEST(IntervalTest, ApproachesWhatItSeesAndCoversAllTicks) {
+  Interval interval = NextInterval(0, 1'000);
+  for (int i = 0; i < 40; ++i) interval = NextInterval(interval, 64'000);
+  EXPECT_NEAR(Log2Ticks(interval), std::log2(64'000), 0.5);
+  EXPECT_GT(NextInterval(0, UINT32_MAX), NextInterval(0, UINT32_MAX / 4));
+  EXPECT_GT(NextInterval(0, 0), 0) << "0 says that there is none";
+}
 
 TEST(EvictionPolicyTest, ColdestChainGoesFirstFromItsTail) {
   EXPECT_EQ(Names(OrderVictims({Candidate(1, 0, 9), Candidate(2, 0, 5), Candidate(2, 1, 5), Candidate(1, 1, 9)})),
