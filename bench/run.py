@@ -6,6 +6,7 @@
     cache            layer-wise fetch and store of 1 MiB extents, against the transport alone, with and without checksums
     partial-prefill  partial prefill with everything fetched over TCP, against the ideal of the same engine
     memory           peak resident memory of server and engine, against their bounds
+    simulate         eviction policies on made-up traces: the server's, LRU, S3-FIFO and GDSF
 
 Each is one JSON object as droidspeak-bench prints it. Figures mean something on an idle machine only: a run whose baseline
 varies by more than 10 % between its quartiles is repeated up to twice, and then reported as it is. A missed target is a
@@ -128,7 +129,12 @@ def run_memory():
     return merge("memory", parts)
 
 
-BENCHES = {"transport": run_transport, "cache": run_cache, "partial-prefill": run_partial_prefill, "memory": run_memory}
+def run_simulate():
+    return program("simulate")
+
+
+BENCHES = {"transport": run_transport, "cache": run_cache, "partial-prefill": run_partial_prefill, "memory": run_memory,
+           "simulate": run_simulate}
 
 
 def write_whole(path, text):
