@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -37,7 +38,9 @@ void EvictionPlan::Make(StoreCore& core, bool demotes, Reach reach) {
   const uint32_t start = core.NextTick();
   const ExtentState state = tier_ == Tier::kHost ? ExtentState::kHost : ExtentState::kDisk;
   std::vector<EvictionCandidate> candidates;
+  const NamespaceEntry* space = nullptr;  // of the block before: mostly the same
   index.ForEach([&](Index::Locked&, Block* block) {
+    if (space == nullptr || space->row.id != block->namespace_id) space = core.namespaces().Find(block->namespace_id);
     for (Kind kind : kKinds) {
       for (uint32_t group = 0; group < block->groups(); ++group) {
         uint32_t& last_use = block->last_use(kind, group);
@@ -49,11 +52,11 @@ void EvictionPlan::Make(StoreCore& core, bool demotes, Reach reach) {
         // Nothing here yet, and nothing held by it.
         if (!held && block->GroupBits(state, kind, group) == 0) continue;
         // What only moves down saves reading it again, a byte of it as much as of any other.
-        const float benefit = demotes ? 0 : core.namespaces().Find(block->namespace_id)->benefit(kind);
+        const float benefit = demotes ? 0 : space->benefit(kind);
         const Interval interval = block->interval(kind, group);
-        const uint64_t bytes = std::popcount(block->GroupBits(state, kind, group)) * core.ExtentBytes(*block, kind);
+        const uint64_t bytes = std::popcount(block->GroupBits(state, kind, group)) * space->extent_bytes(kind);
         candidates.push_back({block->key, block->parent, block->position, kind, static_cast<uint16_t>(group), last_use,
-                              interval, bytes, Worth(benefit, interval, start - last_use), held});
+                              interval, bytes, Worth(benefit, interval, start - std::min(start, last_use)), held});
       }
     }
   });

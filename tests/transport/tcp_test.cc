@@ -12,11 +12,14 @@
 #include "common/transport/socket_address.h"
 #include "common/transport/tcp/frame.h"
 #include "common/transport/tcp/socket.h"
+#include "common/transport/tcp/tcp_connection.h"
+#include "common/transport/tcp/tcp_worker.h"
 #include "tests/transport/peers.h"
 
 namespace droidspeak {
 namespace {
 
+using std::string_literals::operator""s;
 using tcp::FrameHeader;
 using tcp::FrameType;
 
@@ -184,6 +187,24 @@ TEST_P(TcpTest, AnAnswerOfAnotherLengthThanAskedForTouchesNothing) {
   ASSERT_TRUE(RunUntil([&] { return server_.closed.has_value(); }));
   EXPECT_EQ(server_.done.at(1).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(std::string(8192, 0x11), std::string(reinterpret_cast<const char*>(server_arena_->base()), 8192));
+}
+
+TEST_P(TcpTest, EachAddressOfANameIsTried) {
+  // As of a name that is an IPv6 address too, where nobody listens.
+  std::vector<SocketAddress> addresses;
+  for (const std::string& text : {"[::1]:1"s, "127.0.0.1:1"s, address_}) {
+    addresses.push_back(SocketAddress::Resolve(text).value().front());
+  }
+  const size_t dead = addresses.size() - 1;
+  absl::StatusOr<OwnedFd> socket = tcp::StartConnecting(addresses.front());
+  for (size_t i = 1; i < dead && !socket.ok(); ++i) socket = tcp::StartConnecting(addresses[i]);
+  ASSERT_TRUE(socket.ok()) << socket.status();
+  tcp::TcpConnection connection(static_cast<tcp::TcpWorker*>(client_worker_.get()), tcp::TcpConnection::Role::kClient,
+                                *std::move(socket), addresses);
+  connection.set_events(&client_);
+  ASSERT_TRUE(connection.Send(BytesOf("found")).ok());
+  ASSERT_TRUE(RunUntil([&] { return server_.messages.size() == 1 || client_.closed; }));
+  EXPECT_FALSE(client_.closed.has_value()) << *client_.closed;
 }
 
 TEST_P(TcpTest, AnIdleConnectionUsesNoProcessor) {

@@ -60,6 +60,8 @@ class Stream {
   [[nodiscard]] absl::StatusOr<int> Receive(FrameSink& sink, absl::Span<std::byte> scratch);
 
   int socket() const { return socket_.get(); }
+  // Another socket takes the place of one that was never connected.
+  void Replace(OwnedFd socket) { socket_ = std::move(socket); }
 
  private:
   struct Out {

@@ -13,8 +13,8 @@
 
 namespace droidspeak::tcp {
 
-TcpConnection::TcpConnection(TcpWorker* worker, Role role, OwnedFd socket, SocketAddress peer)
-    : worker_(worker), role_(role), peer_(peer) {
+TcpConnection::TcpConnection(TcpWorker* worker, Role role, OwnedFd socket, std::vector<SocketAddress> peers)
+    : worker_(worker), role_(role), peers_(std::move(peers)) {
   id_ = AddMember(std::move(socket), role == Role::kClient)->id;
   if (role == Role::kClient) first().Queue({FrameType::kOpen, 0, kMagic, 0, 0});
 }
@@ -25,7 +25,7 @@ TcpConnection::~TcpConnection() {
 }
 
 std::string TcpConnection::peer() const {
-  return absl::StrCat("tcp:", peer_.ToString());
+  return absl::StrCat("tcp:", peers_.front().ToString());
 }
 
 absl::Status TcpConnection::CheckOpen() const {
@@ -92,7 +92,7 @@ absl::Status TcpConnection::Pull(std::byte* destination, const RemoteRange& from
 void TcpConnection::Authorize() {
   if (authorized_ || state_ != State::kOpen) return;
   authorized_ = true;
-  more_streams_ = worker_->MoreStreamsTo(peer_);
+  more_streams_ = worker_->MoreStreamsTo(peers_.front());
   if (more_streams_ == 0) return;
   ticket_ = worker_->AddTicket(this);
   first().Queue({FrameType::kStreams, more_streams_, ticket_[0], ticket_[1], 0});
@@ -157,10 +157,23 @@ bool TcpConnection::OnConnected(Member& member) {
     WantTurn();
     return true;
   }
-  if (member.stream.get() == &first()) {
-    End(connected);
-  } else {
+  if (member.stream.get() != &first()) {
     RemoveMember(member.id);
+  } else if (!ConnectToNext(member)) {
+    End(connected);
+  }
+  return false;
+}
+
+bool TcpConnection::ConnectToNext(Member& member) {
+  while (peers_.size() > 1) {
+    peers_.erase(peers_.begin());
+    absl::StatusOr<OwnedFd> socket = StartConnecting(peers_.front());
+    if (!socket.ok()) continue;
+    member.stream->Replace(*std::move(socket));
+    member.connecting = true;
+    worker_->Watch(member.id, member.stream->socket(), true);
+    return true;
   }
   return false;
 }

@@ -30,8 +30,8 @@ class TcpConnection final : public Connection, private FrameSink {
  public:
   enum class Role { kClient, kServer };
 
-  // `socket` is connected (server), or connecting to `peer` (client).
-  TcpConnection(TcpWorker* worker, Role role, OwnedFd socket, SocketAddress peer);
+  // `socket` is connected (server), or connecting to the first of `peers` (client), whose others are tried after it.
+  TcpConnection(TcpWorker* worker, Role role, OwnedFd socket, std::vector<SocketAddress> peers);
   ~TcpConnection() override;
 
   absl::Status Send(absl::Span<const std::byte> message) override;
@@ -90,6 +90,8 @@ class TcpConnection final : public Connection, private FrameSink {
   Member* FindMember(uint64_t id);
   void RemoveMember(uint64_t id);
   bool OnConnected(Member& member);
+  // True if the next address is being tried.
+  bool ConnectToNext(Member& member);
   Stream& first() { return *streams_.front().stream; }
   Stream& ForBulk();
   void WantTurn();
@@ -99,11 +101,11 @@ class TcpConnection final : public Connection, private FrameSink {
 
   TcpWorker* const worker_;
   const Role role_;
-  const SocketAddress peer_;
-  std::deque<Member> streams_;  // the first carries messages
-  uint64_t id_ = 0;             // of the first
-  Ticket ticket_{};             // server: granted to its client; client: to present
-  uint32_t more_streams_ = 0;   // server: that may still join
+  std::vector<SocketAddress> peers_;  // the first is, or is to be, at the other end
+  std::deque<Member> streams_;        // the first carries messages
+  uint64_t id_ = 0;                   // of the first
+  Ticket ticket_{};                   // server: granted to its client; client: to present
+  uint32_t more_streams_ = 0;         // server: that may still join
   ConnectionEvents* events_ = nullptr;
   bool authorized_ = false;
   bool in_turn_ = false;

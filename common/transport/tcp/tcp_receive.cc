@@ -116,7 +116,7 @@ absl::Status TcpConnection::OnPulled(const FrameHeader& header) {
 absl::Status TcpConnection::OnStreams(const FrameHeader& header) {
   if (header.region == 0 || header.region > kMaxMoreStreams || streams_.size() > 1) return Broken(header);
   for (uint32_t i = 0; i < header.region; ++i) {
-    absl::StatusOr<OwnedFd> socket = StartConnecting(peer_);
+    absl::StatusOr<OwnedFd> socket = StartConnecting(peers_.front());
     if (!socket.ok()) return absl::OkStatus();
     AddMember(*std::move(socket), true)->stream->Queue({FrameType::kJoin, 0, header.number, header.offset, 0});
   }

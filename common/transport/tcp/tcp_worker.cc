@@ -43,10 +43,15 @@ absl::StatusOr<std::string> TcpWorker::Listen(const std::string& address, Accept
 }
 
 absl::StatusOr<std::unique_ptr<Connection>> TcpWorker::Connect(const std::string& address, ConnectionEvents* events) {
-  ASSIGN_OR_RETURN(const std::vector<SocketAddress> found, SocketAddress::Resolve(address));
-  ASSIGN_OR_RETURN(OwnedFd socket, StartConnecting(found.front()));
+  ASSIGN_OR_RETURN(std::vector<SocketAddress> found, SocketAddress::Resolve(address));
+  absl::StatusOr<OwnedFd> socket = StartConnecting(found.front());
+  while (!socket.ok() && found.size() > 1) {
+    found.erase(found.begin());
+    socket = StartConnecting(found.front());
+  }
+  if (!socket.ok()) return socket.status();
   auto connection =
-      std::make_unique<TcpConnection>(this, TcpConnection::Role::kClient, std::move(socket), found.front());
+      std::make_unique<TcpConnection>(this, TcpConnection::Role::kClient, *std::move(socket), std::move(found));
   connection->set_events(events);
   return connection;
 }
@@ -115,7 +120,8 @@ void TcpWorker::Introduce(OwnedFd socket, const FrameHeader& header) {
 void TcpWorker::Offer(OwnedFd socket) {
   const absl::StatusOr<SocketAddress> peer = SocketAddress::OfPeer(socket.get());
   if (!peer.ok() || !Configure(socket.get()).ok()) return;  // gone already
-  auto owned = std::make_unique<TcpConnection>(this, TcpConnection::Role::kServer, std::move(socket), *peer);
+  auto owned =
+      std::make_unique<TcpConnection>(this, TcpConnection::Role::kServer, std::move(socket), std::vector{*peer});
   TcpConnection* const connection = owned.get();
   ConnectionEvents* const events = accept_(std::move(owned));
   if (events != nullptr) connection->set_events(events);
