@@ -15,7 +15,7 @@
 namespace droidspeak::bench {
 namespace {
 
-const std::vector<std::string> kTraces = {"zipf", "agents", "scan", "loop"};
+const std::vector<std::string> kTraces = {"zipf", "agents", "scan", "handoff", "loop"};
 const std::vector<std::string> kPolicies = {"lru", "s3-fifo", "gdsf", "ours"};
 
 struct SimulateOptions {
@@ -51,6 +51,10 @@ absl::Status Compare(const SimulateOptions& options, const std::string& name, Be
   for (int i = 0; i < options.repeats; ++i) {
     ASSIGN_OR_RETURN(const Trace trace, MakeTrace(name, options.seed + i, options.requests));
     const auto capacity = static_cast<uint64_t>(options.capacity * static_cast<double>(trace.bytes()));
+    if (capacity < trace.longest_request_bytes()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--capacity ", options.capacity, ": the longest request of trace ", name, " does not fit"));
+    }
     for (const std::string& policy : kPolicies) {
       ASSIGN_OR_RETURN(const double share, Share(trace, policy, capacity, below));
       shares[policy].push_back(share);
@@ -99,7 +103,7 @@ Command AddSimulateCommand(CLI::App& app) {
   CLI::App* const command = app.add_subcommand(
       "simulate", "Replay traces on eviction policies (LRU, S3-FIFO, GDSF, the server's): computing time saved");
   auto* const options = new SimulateOptions;  // lives as long as the program
-  command->add_option("--trace", options->traces, "zipf, agents, scan, loop (default: all)")
+  command->add_option("--trace", options->traces, "zipf, agents, scan, handoff, loop (default: all)")
       ->check(CLI::IsMember(kTraces));
   command->add_option("--capacity", options->capacity, "The cache, as a share of all blocks")
       ->check(CLI::Range(0.001, 1.0));

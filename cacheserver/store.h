@@ -109,8 +109,8 @@ class ExtentStore {
   // The extent's bytes if they are in host memory: valid until `references` is destroyed. `block` < references.size().
   std::optional<HostExtent> ReadHost(const References& references, size_t block, ExtentSelector extent) const;
 
-  // The extent's bytes, from RocksDB if need be: promoted into the pool, or in a staging buffer when the pool has no
-  // room. Staging buffers are few: a load waits for one until others' HostExtents are destroyed, so *send what has
+  // The extent's bytes, from RocksDB if need be: promoted into the pool if it is worth that, or in a staging
+  // buffer. Staging buffers are few: a load waits for one until others' HostExtents are destroyed, so *send what has
   // arrived while waiting for the rest*; then a fetch larger than the pool goes through. `references` must live until
   // the callback and until the HostExtent is destroyed. NOT_FOUND: missing or corrupt, a miss from now on; UNAVAILABLE:
   // an I/O error or the store is closing; RESOURCE_EXHAUSTED: more than max_queued_loads.

@@ -110,7 +110,7 @@ class GdsfCache final : public BlockCache {
  private:
   double Priority(uint32_t block) {
     const TraceBlock& what = trace_.blocks[block];
-    return inflation_ + uses_[block] * what.seconds / (what.bytes / 1e9);
+    return inflation_ + uses_[block] * (below_ == Below::kDisk ? 1 : what.seconds / (what.bytes / 1e9));
   }
   void Place(uint32_t block) {
     const double priority = Priority(block);
@@ -223,7 +223,7 @@ class OurCache final : public BlockCache {
   void Bring(uint32_t block) override {
     if (below_ == Below::kDisk && uses_[block].last != 0) {  // it is known still, and comes up only if that is worth it
       Read(block);
-      if (!Fits(block) && WorthOf(block) <= Floor() + kPromotionMargin) return;
+      if (!Fits(block) && !WorthPromoting(block)) return;
     } else {
       uses_[block] = {clock_, 0};
     }
@@ -236,9 +236,14 @@ class OurCache final : public BlockCache {
     const float benefit = below_ == Below::kDisk ? 0 : std::log2(what.seconds / static_cast<float>(what.bytes));
     return Worth(benefit, uses_[block].interval, kTicks * (clock_ - uses_[block].last));
   }
-  float Floor() {
+  // As the server's (StoreCore::WorthPromoting).
+  bool WorthPromoting(uint32_t block) {
     if (next_ == victims_.size()) Look();
-    return next_ == victims_.size() ? 0 : WorthOf(BlockOf(victims_[next_]));
+    if (next_ == victims_.size()) return false;
+    const EvictionCandidate& floor = victims_[next_];
+    const uint32_t next = BlockOf(floor);
+    if (!IsKnown(uses_[block].interval)) return !IsKnown(uses_[next].interval);
+    return WorthOf(block) > WorthOf(next) - (floor.crowded ? kCrowdPenalty : 0) + kPromotionMargin;
   }
   static uint32_t BlockOf(const EvictionCandidate& candidate) {
     uint32_t block = 0;

@@ -28,9 +28,9 @@ class SimulatedCache {
 // a disk: it is read from there, whatever precedes it, and kept if the policy wants.
 enum class Below { kNothing, kDisk };
 
-// `policy`: lru, s3-fifo, gdsf or ours. LRU and
-// S3-FIFO see blocks, and in them a request's last ones first, so that a chain goes from its tail; GDSF weighs cost by
-// size. Ours is the server's own (eviction_policy.h). NOT_FOUND names them. `trace` outlives the cache.
+// `policy`: lru, s3-fifo, gdsf or ours. LRU takes a request's blocks as used from the last on, so that a chain goes
+// from its tail. GDSF weighs uses by cost and size; above a disk each byte costs the same. Ours is the server's own
+// (eviction_policy.h). NOT_FOUND names them. `trace` outlives the cache, in which its longest request fits.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<SimulatedCache>> MakeCache(const std::string& policy, const Trace& trace,
                                                                         uint64_t capacity_bytes, Below below);
 

@@ -68,6 +68,20 @@ Trace MakeZipf(Maker maker, uint32_t requests, bool scans) {
   return maker.Take();
 }
 
+Trace MakeHandoff(Maker maker, uint32_t requests) {
+  const auto documents = maker.Documents(300);
+  auto popularity = Zipf(static_cast<uint32_t>(documents.size()), 0.9);
+  for (uint32_t i = 0; i < requests; ++i) {
+    maker.Request(documents[popularity(maker.random())]);
+    if (maker.Draw(2) == 0) continue;
+    const auto once = maker.Document(4, 40);
+    maker.Request(once);  // by its sender
+    maker.Request(once);  // by its receiver
+    i += 2;
+  }
+  return maker.Take();
+}
+
 Trace MakeLoop(Maker maker, uint32_t requests) {
   const auto documents = maker.Documents(400);
   for (uint32_t i = 0; i < requests; ++i) maker.Request(documents[i % documents.size()]);
@@ -106,13 +120,24 @@ uint64_t Trace::bytes() const {
   return sum;
 }
 
+uint64_t Trace::longest_request_bytes() const {
+  uint64_t longest = 0;
+  for (const std::vector<uint32_t>& request : requests) {
+    uint64_t sum = 0;
+    for (const uint32_t block : request) sum += blocks[block].bytes;
+    longest = std::max(longest, sum);
+  }
+  return longest;
+}
+
 absl::StatusOr<Trace> MakeTrace(const std::string& name, uint64_t seed, uint32_t requests) {
   Maker maker(name, seed);
   if (name == "zipf") return MakeZipf(std::move(maker), requests, false);
   if (name == "scan") return MakeZipf(std::move(maker), requests, true);
+  if (name == "handoff") return MakeHandoff(std::move(maker), requests);
   if (name == "loop") return MakeLoop(std::move(maker), requests);
   if (name == "agents") return MakeAgents(std::move(maker), requests);
-  return absl::NotFoundError(absl::StrCat("no trace '", name, "'; there are zipf, agents, scan and loop"));
+  return absl::NotFoundError(absl::StrCat("no trace '", name, "'; there are zipf, agents, scan, handoff and loop"));
 }
 
 }  // namespace droidspeak::bench

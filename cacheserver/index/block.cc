@@ -138,10 +138,9 @@ Extent* Block::Find(Kind kind, uint32_t layer) {
 
 void Block::Use(Kind kind, uint32_t group, uint32_t tick) {
   uint32_t& last = last_use(kind, group);
-  if (last > 0 && tick > last && tick - last >= kOneUseTicks) {
-    Interval& interval = intervals()[static_cast<size_t>(kind) * groups() + group];
-    interval = NextInterval(interval, tick - last);
-  }
+  if (tick == last) return;  // another extent of the group, in the same use
+  Interval& interval = intervals()[static_cast<size_t>(kind) * groups() + group];
+  interval = NextInterval(interval, tick - std::min(tick, last));
   last = tick;
 }
 

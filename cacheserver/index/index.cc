@@ -78,13 +78,14 @@ void Index::ForEach(const std::function<void(Locked& shard, Block* block)>& visi
 }
 
 uint32_t Index::NextTick(uint64_t now_ms) {
-  const uint64_t aged_by = aged_by_.load(std::memory_order_acquire);
-  const auto now = static_cast<uint32_t>(now_ms > aged_by ? std::min<uint64_t>(now_ms - aged_by, kAgeAtTick) : 0);
-  uint32_t last = tick_.load(std::memory_order_relaxed);
+  uint32_t last = tick_.load(std::memory_order_acquire);
   uint32_t next = 0;
   do {
+    // After `last`: who sees ticks that Age() has taken back sees by how much as well.
+    const uint64_t aged_by = aged_by_.load(std::memory_order_acquire);
+    const auto now = static_cast<uint32_t>(now_ms > aged_by ? std::min<uint64_t>(now_ms - aged_by, kAgeAtTick) : 0);
     next = std::max(last + 1, now);
-  } while (!tick_.compare_exchange_weak(last, next, std::memory_order_relaxed));
+  } while (!tick_.compare_exchange_weak(last, next, std::memory_order_acq_rel, std::memory_order_acquire));
   return next;
 }
 
@@ -99,7 +100,7 @@ void Index::Age() {
     }
   });
   aged_by_.fetch_add(kAgeBy, std::memory_order_release);  // first: nobody may take the clock for the future meanwhile
-  tick_.fetch_sub(kAgeBy, std::memory_order_relaxed);
+  tick_.fetch_sub(kAgeBy, std::memory_order_release);
 }
 
 void Index::TouchAncestors(uint32_t tenant, const Digest& parent, const std::array<uint32_t, 2>& kinds_groups,

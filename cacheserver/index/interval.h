@@ -8,23 +8,47 @@
 
 namespace droidspeak {
 
-// Ticks between uses (see Index::NextTick) on a logarithmic scale of kIntervalSteps an octave, from 1. 0: not used
-// again yet.
+// From kLeastInterval on: known, the time between uses in ticks (see Index::NextTick) on a logarithmic scale of
+// kIntervalSteps an octave. Below: what is known of something that was used only once since it was stored, or not at
+// all. 0: not; 1 to kManyCloseUses: that often, in parts of one use; then: how long after storing, on a coarser scale.
+// That says little: what a sender leaves, a receiver reads at once.
 using Interval = uint8_t;
 inline constexpr float kIntervalSteps = 8;
+inline constexpr Interval kLeastInterval = 80;  // 1,000 ticks
 
-// Uses that are closer than this, in ticks, are one: a request fetches a block in several parts.
+// Uses that are closer than this are one: a request fetches a block in several parts.
 inline constexpr uint32_t kOneUseTicks = 1000;
+// After so many close uses in a row it is no single request any more.
+inline constexpr Interval kManyCloseUses = 32;
+inline constexpr float kFirstSteps = 2;  // an octave, of the time from storing to the first use
 
-// The interval of something that had `before`, and is used again after `ticks`: a quarter of the way there.
-inline Interval NextInterval(Interval before, uint32_t ticks) {
-  const float steps = std::min(1 + kIntervalSteps * std::log2(static_cast<float>(std::max(ticks, 1U))), 255.0F);
-  return static_cast<Interval>(std::lround(before == 0 ? steps : (3 * static_cast<float>(before) + steps) / 4));
+inline bool IsKnown(Interval interval) {
+  return interval >= kLeastInterval;
+}
+inline bool IsFirst(Interval interval) {
+  return interval > kManyCloseUses && !IsKnown(interval);
 }
 
-// log2 of the ticks that it says; of one that is not 0.
+// log2 of the ticks that a known or first one says.
 inline float Log2Ticks(Interval interval) {
-  return static_cast<float>(interval - 1) / kIntervalSteps;
+  constexpr float kLeast = kLeastInterval / kIntervalSteps;
+  return IsKnown(interval) ? static_cast<float>(interval) / kIntervalSteps
+                           : kLeast + static_cast<float>(interval - kManyCloseUses - 1) / kFirstSteps;
+}
+
+// The interval of what had `before`, when it is used again after `ticks`; a known one goes a quarter of the way.
+inline Interval NextInterval(Interval before, uint32_t ticks) {
+  const bool close = ticks < kOneUseTicks;
+  if (close && (IsKnown(before) || IsFirst(before))) return before;
+  if (close && before < kManyCloseUses) return static_cast<Interval>(before + 1);
+  const float wait = std::log2(static_cast<float>(std::max(ticks, kOneUseTicks)));
+  if (before == 0) {
+    const long steps = std::lround(kFirstSteps * (wait - kLeastInterval / kIntervalSteps));
+    return static_cast<Interval>(kManyCloseUses + 1 + std::clamp(steps, 0L, long{kLeastInterval - kManyCloseUses - 2}));
+  }
+  const bool mixed = IsKnown(before) || IsFirst(before);
+  const float next = mixed ? (3 * Log2Ticks(before) + wait) / 4 : wait;
+  return static_cast<Interval>(std::clamp(std::lround(kIntervalSteps * next), long{kLeastInterval}, 255L));
 }
 
 }  // namespace droidspeak

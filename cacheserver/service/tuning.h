@@ -10,8 +10,8 @@
 namespace droidspeak::tuning {
 
 // While fewer bytes than this of a request are under way, it posts another extent. UCX moves what is posted side by
-// side, so a larger window delays the first blocks; a smaller one costs processor time (loopback TCP, 1 MiB extents,
-// CPU seconds per GB of both ends: 2 MiB 0.42, 4 MiB 0.40, 6 MiB 0.38, 12 MiB 0.34, 24 MiB 0.35).
+// side, so a larger window delays the first blocks; a smaller one costs processor time (ucx over loopback TCP, 1 MiB
+// extents, CPU seconds per GB of both ends: 2 MiB 0.42, 4 MiB 0.40, 6 MiB 0.38, 12 MiB 0.34, 24 MiB 0.35).
 inline constexpr uint64_t kRequestWindowBytes = 8 << 20;
 // What a fetch reads from disk ahead of what it posts, beyond its window.
 inline constexpr uint64_t kReadAheadBytes = 8 << 20;

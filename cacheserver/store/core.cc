@@ -71,14 +71,18 @@ void StoreCore::Reference(Block* block, absl::Span<const ExtentSelector> extents
 }
 
 bool StoreCore::WorthPromoting(const Block& block, ExtentSelector extent) const {
-  const uint32_t group = extent.layer / kGroupLayers;
-  const uint32_t now = index_.CurrentTick();
-  const auto worth = [now](uint32_t last_use, Interval interval) {
-    return Worth(0, interval, now - std::min(now, last_use));  // either way a read from disk is saved
-  };
   const uint64_t floor = host_floor_;
-  return worth(block.last_use(extent.kind, group), block.interval(extent.kind, group)) >
-         worth(static_cast<uint32_t>(floor >> 8), static_cast<Interval>(floor & 0xff)) + kPromotionMargin;
+  const auto floor_interval = static_cast<Interval>(floor & 0xff);
+  const auto floor_last_use = static_cast<uint32_t>(floor >> 16);
+  const bool floor_crowded = ((floor >> 8) & 1) != 0;
+  const Interval interval = block.interval(extent.kind, extent.layer / kGroupLayers);
+  // What has just been used for the first time has no age to be judged by: it is as good as others of its sort.
+  if (!IsKnown(interval)) return !IsKnown(floor_interval);
+  const uint32_t now = index_.CurrentTick();
+  const uint32_t floor_age = floor_last_use <= now ? now - floor_last_use : now;  // a tick from before Age()
+  // Either way a read from disk is saved.
+  const float floor_worth = Worth(0, floor_interval, floor_age) - (floor_crowded ? kCrowdPenalty : 0);
+  return Worth(0, interval, 0) > floor_worth + kPromotionMargin;
 }
 
 uint64_t StoreCore::ExtentBytes(const Block& block, Kind kind) const {

@@ -98,9 +98,11 @@ class StoreCore {
   Counters counters;
 
   uint64_t ExtentBytes(const Block& block, Kind kind) const;
-  // What was next to leave host memory when it was last looked at: its last use and interval, from which follows what
-  // it is worth now. What is on disk comes up only if it is worth more.
-  void SetHostFloor(uint32_t last_use, Interval interval) { host_floor_ = uint64_t{last_use} << 8 | interval; }
+  // What was next to leave host memory when it was last looked at: its last use, interval, and whether it is one of a
+  // crowd, from which follows what it is worth now. What is on disk comes up only if it is worth more.
+  void SetHostFloor(uint32_t last_use, Interval interval, bool crowded) {
+    host_floor_ = uint64_t{last_use} << 16 | uint64_t{crowded} << 8 | interval;
+  }
   bool WorthPromoting(const Block& block, ExtentSelector extent) const;
   // Live bytes in RocksDB.
   uint64_t DiskLiveBytes() const;

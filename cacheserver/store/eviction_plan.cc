@@ -56,14 +56,17 @@ void EvictionPlan::Make(StoreCore& core, bool demotes, Reach reach) {
         const Interval interval = block->interval(kind, group);
         const uint64_t bytes = std::popcount(block->GroupBits(state, kind, group)) * space->extent_bytes(kind);
         candidates.push_back({block->key, block->parent, block->position, kind, static_cast<uint16_t>(group), last_use,
-                              interval, bytes, Worth(benefit, interval, start - std::min(start, last_use)), held});
+                              interval, bytes, Worth(benefit, interval, start - std::min(start, last_use)), false,
+                              held});
       }
     }
   });
   uint64_t bytes = 0;
   for (const EvictionCandidate& candidate : candidates) bytes += candidate.bytes;
   victims_ = OrderVictims(std::move(candidates));
+  const size_t all = victims_.size();
   if (reach == Reach::kShare) KeepFirst(victims_, bytes / kLookShare);
+  cut_ = victims_.size() < all;
   next_ = 0;
   blocked_.clear();
 }

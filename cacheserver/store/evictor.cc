@@ -71,15 +71,18 @@ void Evictor::FreeHost(uint64_t bytes) {
 uint64_t Evictor::EvictOneFromHost() {
   for (int looks = 0;;) {
     if (host_plan_.empty()) {
-      if (looks == 2) return 0;
+      if (looks == 2 || (looks == 1 && !host_plan_.cut())) return 0;
       host_plan_.Make(*core_, DiskWorks(), kReaches[looks++]);
     }
     while (const std::optional<EvictionCandidate> victim = host_plan_.Next()) {
       const uint64_t freed = TakeOffHost(*victim);
       const EvictionCandidate* const next = host_plan_.Peek();
       const EvictionCandidate& floor = next == nullptr ? *victim : *next;
-      core_->SetHostFloor(floor.last_use, floor.interval);
-      if (freed > 0) return freed;
+      core_->SetHostFloor(floor.last_use, floor.interval, floor.crowded);
+      if (freed > 0) {
+        if (looks == 2) host_plan_.Clear();  // what has come meanwhile may be worth less than the rest of them
+        return freed;
+      }
       host_plan_.Keep(*victim);
     }
   }
@@ -203,7 +206,7 @@ absl::Status Evictor::MakeRoomOnDisk(uint64_t bytes) {
 bool Evictor::EvictOneFromDisk() {
   for (int looks = 0;;) {
     if (disk_plan_.empty()) {
-      if (looks == 2) return false;
+      if (looks == 2 || (looks == 1 && !disk_plan_.cut())) return false;
       disk_plan_.Make(*core_, false, kReaches[looks++]);
     }
     while (const std::optional<EvictionCandidate> victim = disk_plan_.Next()) {
@@ -227,6 +230,7 @@ bool Evictor::EvictOneFromDisk() {
       }
       core_->counters.rocksdb_to_gone.fetch_add(extents.size());
       removed_extents_ += extents.size();
+      if (looks == 2) disk_plan_.Clear();
       return core_->disk()->Remove(row, extents).ok();
     }
   }

@@ -27,6 +27,9 @@ class EvictionPlan {
   // Looks at the whole index. `demotes`: victims stay in the tier below.
   void Make(StoreCore& core, bool demotes, Reach reach);
   bool empty() const { return next_ == victims_.size(); }
+  // There are more victims than it has.
+  bool cut() const { return cut_; }
+  void Clear() { next_ = victims_.size(); }
   // The next victim whose followers have all gone; nothing when there are no more.
   std::optional<EvictionCandidate> Next();
   // The one after those that Next() gave; null when there is none.
@@ -49,6 +52,7 @@ class EvictionPlan {
   const Tier tier_;
   std::vector<EvictionCandidate> victims_;
   size_t next_ = 0;
+  bool cut_ = false;
   absl::flat_hash_set<Run> blocked_;  // something that follows them stayed
 };
 

@@ -112,7 +112,8 @@ bool Loader::FindBuffer(Task& task) {
     Index::Locked shard = core_->index().Lock(task.block->key);
     promote = core_->WorthPromoting(*task.block, task.extent);
   }
-  if (promote) want_room_(task.bytes);
+  // What a reader that has stopped keeps of the staging buffers must not keep all others waiting.
+  if (promote || core_->pool().staging().mostly_taken()) want_room_(task.bytes);
   AwaitStaging(std::move(task));
   return false;
 }

@@ -106,6 +106,7 @@ void Maintenance::Run() {
 
 void Maintenance::Periodic() {
   offers_->ExpireDue();
+  core_->index().Age();
   ExpireBlocks();
   evictor_.ProcessRemovals();
   RecoverDisk();

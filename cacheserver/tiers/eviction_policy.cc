@@ -26,12 +26,13 @@ void PenaliseCrowd(std::vector<EvictionCandidate>& candidates) {
   std::vector<EvictionCandidate*> used_once;
   for (EvictionCandidate& candidate : candidates) {
     bytes += candidate.bytes;
-    if (candidate.interval == 0) used_once.push_back(&candidate);
+    if (!IsKnown(candidate.interval)) used_once.push_back(&candidate);
   }
   std::sort(used_once.begin(), used_once.end(), [](const auto* a, const auto* b) { return a->last_use > b->last_use; });
   uint64_t younger = 0;
   for (EvictionCandidate* candidate : used_once) {
-    if (younger > bytes / kCrowdShare) candidate->worth -= kCrowdPenalty;
+    candidate->crowded = younger > bytes / kCrowdShare;
+    if (candidate->crowded) candidate->worth -= kCrowdPenalty;
     younger += candidate->bytes;
   }
 }
@@ -40,7 +41,9 @@ void PenaliseCrowd(std::vector<EvictionCandidate>& candidates) {
 
 float Worth(float benefit, Interval interval, uint32_t age) {
   const float idle = std::log2(static_cast<float>(age) + 1);
-  return benefit - (interval == 0 ? idle + kUsedOncePenalty : std::max(Log2Ticks(interval), idle - kPatience));
+  if (IsKnown(interval)) return benefit - std::max(Log2Ticks(interval), idle - kPatience);
+  if (IsFirst(interval)) return benefit - std::max(Log2Ticks(interval), idle + kFirstPenalty);
+  return benefit - (idle + kUsedOncePenalty);
 }
 
 std::vector<EvictionCandidate> OrderVictims(std::vector<EvictionCandidate> candidates) {

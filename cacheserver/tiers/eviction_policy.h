@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which extents leave a tier first. The one file to replace for another policy.
+// Which extents leave a tier first; interval.h has what is known of each, StoreCore::WorthPromoting() what comes up.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,8 @@ namespace droidspeak {
 // What was used once is expected again after so many times its age (log2). So a new thing has its chance as long as it
 // is young, and what a scan leaves behind goes before what was used again.
 inline constexpr float kUsedOncePenalty = 3;
+// What was read once, some time after it was stored, is expected after that time, or so many times its age (log2).
+inline constexpr float kFirstPenalty = 1;
 // What has been used again is expected after its usual interval, until it has been idle for so many times that (log2).
 inline constexpr float kPatience = 1;
 // Things used once that take up more than this share of the tier, the youngest first, are a crowd: a scan, which may
@@ -42,8 +44,9 @@ struct EvictionCandidate {
   uint32_t last_use = 0;
   Interval interval = 0;
   uint64_t bytes = 0;
-  float worth = 0;    // of this by itself; OrderVictims raises it to that of what follows it in its chain
-  bool held = false;  // referenced, pinned, being filled: it stays, and so does all before it in its chain
+  float worth = 0;       // of this by itself; OrderVictims raises it to that of what follows it in its chain
+  bool crowded = false;  // set by OrderVictims: among things used once, beyond their share
+  bool held = false;     // referenced, pinned, being filled: it stays, and so does all before it in its chain
 };
 
 // The victims, first to go first. Only the leading run of a chain is of use, so a chain goes from its last block

@@ -16,7 +16,8 @@
 
 namespace droidspeak {
 
-// Buffers for extents that are read from disk while the pool is full of extents in use. Bounded: who finds none waits
+// Buffers for extents that are read from disk and get no slot of the pool: all are in use, or nothing in them is worth
+// less. Bounded: who finds none waits
 // in a queue, first come first served, until a buffer is given back. Thread-safe.
 class StagingPool {
  public:
@@ -32,6 +33,10 @@ class StagingPool {
   // Turns all who wait and who come later away.
   void Close();
   uint64_t used_bytes() const { return slots_.stats().used_bytes; }
+  bool mostly_taken() const {
+    const SlabPool::Stats stats = slots_.stats();
+    return 2 * stats.used_bytes > stats.capacity_bytes;
+  }
 
  private:
   struct Waiter {

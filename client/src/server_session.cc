@@ -118,7 +118,10 @@ void ServerSession::Run(const std::stop_token& stop) {
 }
 
 absl::Status ServerSession::Establish(const std::stop_token& stop) {
-  ASSIGN_OR_RETURN(const ControlChannel::Opened opened, channel_.OpenSession(transports_, connect_timeout_, stop));
+  ASSIGN_OR_RETURN(ControlChannel::Opened opened, channel_.OpenSession(transports_, connect_timeout_, stop));
+  // Here, where nobody else has to wait for a look-up.
+  ASSIGN_OR_RETURN(const Transport* const transport, FindTransport(opened.session.transport));
+  ASSIGN_OR_RETURN(opened.session.address, transport->Resolve(opened.session.address));
   const SessionInfo& session = opened.session;
   if (!address_.name.empty() && session.server_name != address_.name) {
     return absl::FailedPreconditionError(absl::StrCat("the server at ", address_.host_port, " calls itself '",

@@ -56,10 +56,20 @@ absl::StatusOr<SocketAddress> SocketAddress::OfPeer(int fd) {
 bool SocketAddress::is_loopback() const {
   if (is_ipv6()) {
     const in6_addr& v6 = reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr;
-    return IN6_IS_ADDR_LOOPBACK(&v6) != 0;
+    return IN6_IS_ADDR_LOOPBACK(&v6) != 0 || (IN6_IS_ADDR_V4MAPPED(&v6) != 0 && v6.s6_addr[12] == IN_LOOPBACKNET);
   }
   const auto& v4 = reinterpret_cast<const sockaddr_in&>(storage);
   return (ntohl(v4.sin_addr.s_addr) >> 24) == IN_LOOPBACKNET;
+}
+
+bool SocketAddress::HasHostOf(const SocketAddress& other) const {
+  if (is_ipv6() != other.is_ipv6()) return false;
+  if (is_ipv6()) {
+    return std::memcmp(&reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr,
+                       &reinterpret_cast<const sockaddr_in6&>(other.storage).sin6_addr, sizeof(in6_addr)) == 0;
+  }
+  return reinterpret_cast<const sockaddr_in&>(storage).sin_addr.s_addr ==
+         reinterpret_cast<const sockaddr_in&>(other.storage).sin_addr.s_addr;
 }
 
 std::string SocketAddress::ToString() const {

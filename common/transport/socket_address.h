@@ -27,6 +27,8 @@ struct SocketAddress {
   bool is_ipv6() const { return storage.ss_family == AF_INET6; }
   // Nothing outside this host can have it.
   bool is_loopback() const;
+  // The same host, whatever the ports.
+  bool HasHostOf(const SocketAddress& other) const;
   // HOST:PORT in numbers.
   std::string ToString() const;
 };

@@ -102,7 +102,8 @@ class Worker {
   // callee). Returns the address bound. Once a worker.
   [[nodiscard]] virtual absl::StatusOr<std::string> Listen(const std::string& address, AcceptFunction accept) = 0;
 
-  // Starts connecting to a listener; `events` outlives the connection. Fails at once, or by OnClosed later.
+  // Starts connecting to a listener, at an address as Listen() has them or as the transport's Resolve() gives; `events`
+  // outlives the connection. Fails at once, or by OnClosed later.
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Connection>> Connect(const std::string& address,
                                                                             ConnectionEvents* events) = 0;
 
@@ -125,6 +126,9 @@ class Transport {
   virtual std::string_view name() const = 0;
   // What must be equal at both ends for them to understand each other (UCX: its major.minor version); empty: nothing.
   virtual std::string version() const { return {}; }
+  // What Connect() may be given for `address` so that it looks up no name: a look-up takes a while, and a worker's
+  // thread has other connections to drive.
+  [[nodiscard]] virtual absl::StatusOr<std::string> Resolve(const std::string& address) const { return address; }
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Worker>> CreateWorker() const = 0;
 };
 

@@ -143,7 +143,8 @@ TEST_P(OneServer, WhatIsThereIsNotWantedAgain) {
 
 TEST_P(OneServer, DurableStoreSurvivesKill) {
   TemporaryFolder spill;
-  ServerProcess& server = StartServer("a", {std::string("--transport=") + GetParam(), "--spill=" + spill.path() + "/store"});
+  ServerProcess& server =
+      StartServer("a", {std::string("--transport=") + GetParam(), "--spill=" + spill.path() + "/store"});
   const std::vector<uint32_t> tokens = Tokens(layout_, 3);
   Digest bytes;
   {

@@ -47,6 +47,19 @@ TEST_P(TransportTest, ClosingFromWithinAHandlerWorks) {
   EXPECT_THAT(server_.messages, testing::ElementsAre("one"));
 }
 
+TEST_P(TransportTest, ClosingAtATransfersEndReportsWhatWasPostedJustBefore) {
+  ASSERT_NO_FATAL_FAILURE(ConnectWithRegion());
+  server_.on_done = [this](Connection& connection, uint64_t token) {
+    if (token != 1) return;
+    for (uint64_t next : {2, 3}) EXPECT_TRUE(connection.Push(server_arena_->base(), {1, 0, 100}, next).ok());
+    EXPECT_TRUE(connection.Pull(server_arena_->base() + 4096, {1, 0, 100}, 4).ok());
+    connection.Close();
+  };
+  ASSERT_TRUE(accepted_[0]->Push(server_arena_->base(), {1, 0, 100}, 1).ok());
+  ASSERT_TRUE(RunUntil([&] { return server_.closed.has_value(); }));
+  EXPECT_EQ(server_.done.size(), 4u);
+}
+
 TEST_P(TransportTest, ClosingWithTransfersUnderWayReportsEachOfThem) {
   for (const bool by_server : {true, false}) {
     server_ = Recorder();

@@ -44,9 +44,10 @@ void Recorder::OnMessage(Connection& connection, absl::Span<const std::byte> mes
   if (on_message) on_message(connection, messages.back());
 }
 
-void Recorder::OnTransferDone(Connection&, uint64_t token, const absl::Status& status) {
+void Recorder::OnTransferDone(Connection& connection, uint64_t token, const absl::Status& status) {
   EXPECT_FALSE(closed.has_value()) << "transfer after OnClosed";
   EXPECT_TRUE(done.emplace(token, status).second) << "token " << token << " reported twice";
+  if (on_done) on_done(connection, token);
 }
 
 void Recorder::OnClosed(Connection&, const absl::Status& why) {
@@ -56,7 +57,6 @@ void Recorder::OnClosed(Connection&, const absl::Status& why) {
 }
 
 PeerProcess::PeerProcess(std::vector<std::string> arguments) {
-  if (arguments[1] == "tcp_streams") arguments[1] = "tcp";  // the server's end decides about streams
   int pipe_ends[2];
   EXPECT_EQ(::pipe2(pipe_ends, O_CLOEXEC), 0);
   posix_spawn_file_actions_t actions;

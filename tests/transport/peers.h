@@ -28,6 +28,7 @@ class Recorder : public ConnectionEvents {
   std::map<uint64_t, absl::Status> done;  // by token
   std::optional<absl::Status> closed;
   std::function<void(Connection&, const std::string&)> on_message;  // after it was noted
+  std::function<void(Connection&, uint64_t token)> on_done;         // likewise
 };
 
 // A process of transport_peer.cc. Killed, and waited for, when destroyed.

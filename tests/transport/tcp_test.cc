@@ -105,14 +105,66 @@ TEST_P(TcpStreamsTest, PushesAreSharedByTheStreamsThatJoined) {
   ASSERT_TRUE(RunUntil([&] {
     got[0] += first.Read().size();
     for (size_t i = 0; i < 3; ++i) got[i + 1] += more[i].Read().size();
-    return server_.done.size() == 6 && got[0] + got[1] + got[2] + got[3] == 7 * sizeof(FrameHeader) + 6 * 8192 + 10;
+    return server_.done.size() == 6 && got[0] + got[1] + got[2] + got[3] == 10 * sizeof(FrameHeader) + 6 * 8192 + 10;
   }));
   EXPECT_EQ(got[0], sizeof(FrameHeader) + 10) << "messages go over the first stream";
-  for (size_t i = 1; i < 4; ++i) EXPECT_EQ(got[i], 2 * (sizeof(FrameHeader) + 8192)) << i;
+  for (size_t i = 1; i < 4; ++i) EXPECT_EQ(got[i], 3 * sizeof(FrameHeader) + 2 * 8192) << i;
   // A stream that joined carries bytes only, and its end is the connection's.
   more[0].Send({FrameType::kMessage, 0, 0, 0, 5}, "wrong");
   ASSERT_TRUE(RunUntil([&] { return server_.closed.has_value(); }));
   EXPECT_EQ(server_.closed->code(), absl::StatusCode::kInvalidArgument) << *server_.closed;
+}
+
+TEST_P(TcpTest, StreamsThatAreNotTakenInDoNotEndTheConnection) {
+  // A server that grants streams and then has no descriptors for them.
+  const OwnedFd listener = tcp::ListenAt(SocketAddress::Resolve("127.0.0.1:0").value().front()).value();
+  auto connected = client_worker_->Connect(SocketAddress::OfSocket(listener.get()).value().ToString(), &client_);
+  ASSERT_TRUE(connected.ok()) << connected.status();
+  connection_ = *std::move(connected);
+  std::vector<OwnedFd> sockets;
+  const auto accept_until = [&](size_t count) {
+    return RunUntil([&] {
+      OwnedFd socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (socket.valid()) sockets.push_back(std::move(socket));
+      return sockets.size() == count;
+    });
+  };
+  ASSERT_TRUE(accept_until(1));
+  const auto send = [&](const FrameHeader& header, const std::string& payload) {
+    const std::string bytes = std::string(reinterpret_cast<const char*>(&header), sizeof(header)) + payload;
+    ASSERT_EQ(::send(sockets[0].get(), bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+  };
+  send({FrameType::kStreams, 3, 1, 2, 0}, "");
+  ASSERT_TRUE(accept_until(4));
+  sockets.resize(1);
+  for (int i = 0; i < 100; ++i) client_worker_->Progress();
+  send({FrameType::kMessage, 0, 0, 0, 5}, "still");
+  ASSERT_TRUE(RunUntil([&] { return client_.messages.size() == 1 || client_.closed; }));
+  EXPECT_FALSE(client_.closed.has_value()) << *client_.closed;
+  EXPECT_TRUE(connection_->Send(BytesOf("here")).ok());
+}
+
+TEST_P(TcpTest, ALongMessageBeforeTheHelloCutsThePeerOff) {
+  authorize_ = false;
+  Forger forger(address_);
+  ASSERT_NO_FATAL_FAILURE(Introduce(forger));
+  forger.Send({FrameType::kMessage, 0, 0, 0, kMaxMessageBytes});
+  ASSERT_TRUE(RunUntil([&] { return server_.closed.has_value(); }));
+  EXPECT_EQ(server_.closed->code(), absl::StatusCode::kInvalidArgument) << *server_.closed;
+}
+
+TEST_P(TcpTest, ARegionWithdrawnUnderATransferIsNotWrittenAnyMore) {
+  ASSERT_NO_FATAL_FAILURE(ConnectWithRegion());
+  ASSERT_TRUE(accepted_[0]->Push(server_arena_->base(), {1, 0, 8 << 20}, 1).ok());
+  // Until some of it has come.
+  std::memset(server_arena_->base(), 0x33, 8 << 20);
+  std::memset(client_arena_->base(), 0x11, kArenaBytes);
+  ASSERT_TRUE(RunUntil([&] { return client_arena_->base()[0] == std::byte{0x33}; }));
+  ASSERT_TRUE(client_.messages.empty());
+  ASSERT_TRUE(connection_->WithdrawRegion(1).ok());
+  const std::string before(reinterpret_cast<const char*>(client_arena_->base()), kArenaBytes);
+  ASSERT_TRUE(RunUntil([&] { return client_.closed.has_value() || server_.done.count(1) == 1; }));
+  EXPECT_EQ(std::memcmp(client_arena_->base(), before.data(), kArenaBytes), 0);
 }
 
 TEST_P(TcpTest, SocketsThatSayNothingDoNotKeepOthersOut) {

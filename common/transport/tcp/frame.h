@@ -19,6 +19,7 @@ enum class FrameType : uint32_t {
   kPush = 7,      // server: payload for [offset, offset + bytes) of region; number counts pushes from 0
   kPull = 8,      // server: asks for [offset, offset + bytes) of region; number counts pulls from 0
   kPulled = 9,    // client: payload, the answer to pull `number`
+  kJoined = 10,   // server: the first on a stream that it took in
 };
 
 struct FrameHeader {
@@ -44,6 +45,9 @@ inline constexpr size_t kMaxQueuedBytes = size_t{8} << 20;
 // What a peer may have sent ahead of what it has to wait for: bytes of messages, and things counted one by one.
 inline constexpr size_t kMaxWaitingBytes = size_t{64} << 20;
 inline constexpr size_t kMaxAhead = size_t{1} << 16;
+inline constexpr size_t kMaxPushesAhead = size_t{1} << 22;
+// A message of a client that has not proved who it is.
+inline constexpr size_t kMaxStrangerBytes = size_t{4} << 10;
 // Streams of one connection beyond its first.
 inline constexpr uint32_t kMaxMoreStreams = 15;
 

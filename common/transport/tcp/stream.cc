@@ -100,6 +100,12 @@ void Stream::DropQueue(std::vector<uint64_t>& dropped) {
   held_bytes_ = 0;
 }
 
+bool Stream::Uses(const std::byte* start, uint64_t bytes) const {
+  const auto within = [=](const std::byte* place) { return place >= start && place < start + bytes; };
+  return (place_ != nullptr && within(place_)) ||
+         std::any_of(queue_.begin(), queue_.end(), [&](const Out& out) { return within(out.payload); });
+}
+
 absl::StatusOr<int> Stream::Receive(FrameSink& sink, absl::Span<std::byte> scratch) {
   int frames = 0;
   std::memcpy(scratch.data(), begun_.data(), begun_bytes_);

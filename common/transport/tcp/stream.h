@@ -52,6 +52,8 @@ class Stream {
   // Forgets all that is queued, and appends its tokens.
   void DropQueue(std::vector<uint64_t>& dropped);
   bool has_queued() const { return !queue_.empty(); }
+  // A payload that is being received, or is queued, lies in [start, start + bytes).
+  bool Uses(const std::byte* start, uint64_t bytes) const;
   uint64_t queued_bytes() const { return queued_bytes_; }
   // Memory that the queue takes: frames, and the payloads that it owns.
   uint64_t held_bytes() const { return held_bytes_; }

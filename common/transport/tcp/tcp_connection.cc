@@ -68,7 +68,13 @@ absl::Status TcpConnection::AnnounceRegion(uint32_t region, const MemoryRegion& 
 
 absl::Status TcpConnection::WithdrawRegion(uint32_t region) {
   RETURN_IF_ERROR(CheckClient());
-  RETURN_IF_ERROR(regions_.Remove(region).status());
+  ASSIGN_OR_RETURN(const RegionTable::Region gone, regions_.Remove(region));
+  for (const Member& member : streams_) {
+    if (!member.stream->Uses(gone.base, gone.bytes)) continue;
+    // Nothing is read or written any more once it is ending.
+    End(absl::AbortedError(absl::StrCat("region ", region, " was withdrawn while a transfer was using it")));
+    return absl::OkStatus();
+  }
   first().Queue({FrameType::kWithdraw, region, 0, 0, 0});
   WantTurn();
   return absl::OkStatus();
@@ -92,7 +98,7 @@ absl::Status TcpConnection::Pull(std::byte* destination, const RemoteRange& from
 void TcpConnection::Authorize() {
   if (authorized_ || state_ != State::kOpen) return;
   authorized_ = true;
-  more_streams_ = worker_->MoreStreamsTo(peers_.front());
+  more_streams_ = worker_->MoreStreamsTo(peers_.front(), first().socket());
   if (more_streams_ == 0) return;
   ticket_ = worker_->AddTicket(this);
   first().Queue({FrameType::kStreams, more_streams_, ticket_[0], ticket_[1], 0});
@@ -102,7 +108,8 @@ void TcpConnection::Authorize() {
 void TcpConnection::Join(OwnedFd socket) {
   if (state_ != State::kOpen || more_streams_ == 0) return;
   if (--more_streams_ == 0) worker_->RemoveTicket(std::exchange(ticket_, {}));
-  AddMember(std::move(socket), false);
+  AddMember(std::move(socket), false)->stream->Queue({FrameType::kJoined, 0, 0, 0, 0});
+  WantTurn();
 }
 
 TcpConnection::Member* TcpConnection::AddMember(OwnedFd socket, bool connecting) {
@@ -120,9 +127,26 @@ TcpConnection::Member* TcpConnection::FindMember(uint64_t id) {
   return found == streams_.end() ? nullptr : &*found;
 }
 
-void TcpConnection::RemoveMember(uint64_t id) {
-  worker_->Remove(id);
-  std::erase_if(streams_, [id](const Member& member) { return member.id == id; });
+TcpConnection::Member& TcpConnection::MemberOf(const Stream& stream) {
+  return *std::find_if(streams_.begin(), streams_.end(),
+                       [&stream](const Member& member) { return member.stream.get() == &stream; });
+}
+
+void TcpConnection::Fail(Member& member, const absl::Status& why) {
+  if (!member.joined) {
+    member.failed = true;
+    return;
+  }
+  // What the peer said before it went is on the first stream.
+  if (&member != &streams_.front()) ReceiveFrom(streams_.front());
+  End(why);
+}
+
+void TcpConnection::RemoveFailed() {
+  std::erase_if(streams_, [this](const Member& member) {
+    if (member.failed) worker_->Remove(member.id);
+    return member.failed;
+  });
 }
 
 // The stream with least to send, of those beyond the first; that one while there are none.
@@ -130,7 +154,7 @@ Stream& TcpConnection::ForBulk() {
   Stream* best = nullptr;
   for (size_t i = 1; i < streams_.size(); ++i) {
     Stream* const stream = streams_[i].stream.get();
-    if (streams_[i].connecting) continue;
+    if (streams_[i].connecting || !streams_[i].joined) continue;
     if (best == nullptr || stream->queued_bytes() < best->queued_bytes()) best = stream;
   }
   return best == nullptr ? first() : *best;
@@ -144,9 +168,13 @@ void TcpConnection::WantTurn() {
 int TcpConnection::OnReady(uint64_t stream_id, uint32_t epoll_events) {
   Member* member = FindMember(stream_id);
   if (member == nullptr || state_ != State::kOpen) return 0;
-  if (member->connecting && !OnConnected(*member)) return 1;
-  if ((epoll_events & EPOLLOUT) != 0) WantTurn();
-  return 1 + ((epoll_events & ~uint32_t{EPOLLOUT}) != 0 ? ReceiveFrom(*member) : 0);
+  int done = 1;
+  if (!member->connecting || OnConnected(*member)) {
+    if ((epoll_events & EPOLLOUT) != 0) WantTurn();
+    if ((epoll_events & ~uint32_t{EPOLLOUT}) != 0) done += ReceiveFrom(*member);
+  }
+  RemoveFailed();
+  return done;
 }
 
 // False when it was not made: without its first stream a connection ends, without another it goes on.
@@ -157,11 +185,7 @@ bool TcpConnection::OnConnected(Member& member) {
     WantTurn();
     return true;
   }
-  if (member.stream.get() != &first()) {
-    RemoveMember(member.id);
-  } else if (!ConnectToNext(member)) {
-    End(connected);
-  }
+  if (!member.joined || !ConnectToNext(member)) Fail(member, connected);
   return false;
 }
 
@@ -183,6 +207,7 @@ int TcpConnection::Turn() {
   for (size_t i = 0; i < streams_.size() && state_ == State::kOpen; ++i) {
     if (!streams_[i].connecting) Flush(streams_[i]);
   }
+  RemoveFailed();
   const std::vector<uint64_t> sent = std::exchange(sent_, {});
   for (const uint64_t token : sent) {
     if (events_ != nullptr) events_->OnTransferDone(*this, token, absl::OkStatus());
@@ -194,7 +219,7 @@ int TcpConnection::Turn() {
 void TcpConnection::Flush(Member& member) {
   if (const absl::Status flushed = member.stream->Flush(sent_); !flushed.ok()) {
     ReceiveFrom(member);  // what the peer said before it went
-    return End(flushed);
+    return Fail(member, flushed);
   }
   const bool watch = member.stream->has_queued();
   if (watch == member.watches_output) return;
@@ -204,7 +229,9 @@ void TcpConnection::Flush(Member& member) {
 
 void TcpConnection::Close() {
   if (state_ != State::kOpen) return;
-  if (!streams_.front().connecting) first().Flush(sent_).IgnoreError();  // what was said before goes out if it can
+  for (Member& member : streams_) {  // what was said before goes out if it can
+    if (!member.connecting) member.stream->Flush(sent_).IgnoreError();
+  }
   End(absl::CancelledError("closed by this end"));
 }
 
@@ -227,6 +254,7 @@ void TcpConnection::Finish() {
   for (const auto& [number, pull] : pulls_) failed.push_back(pull.token);
   pulls_.clear();
   if (events_ == nullptr) return;
+  for (const uint64_t token : std::exchange(sent_, {})) events_->OnTransferDone(*this, token, absl::OkStatus());
   const absl::Status lost = absl::UnavailableError(why_.message());
   for (const uint64_t token : failed) events_->OnTransferDone(*this, token, lost);
   events_->OnClosed(*this, why_);

@@ -59,6 +59,8 @@ class TcpConnection final : public Connection, private FrameSink {
     uint64_t id;  // by which the worker knows it
     std::unique_ptr<Stream> stream;
     bool connecting = false;
+    bool joined = true;   // client: false until the server says that it took this stream in
+    bool failed = false;  // before it joined: it goes, the connection stays
     bool watches_output = false;
   };
   struct Message {
@@ -88,7 +90,10 @@ class TcpConnection final : public Connection, private FrameSink {
   [[nodiscard]] absl::Status CheckTransfer(const RemoteRange& range) const;
   Member* AddMember(OwnedFd socket, bool connecting);
   Member* FindMember(uint64_t id);
-  void RemoveMember(uint64_t id);
+  Member& MemberOf(const Stream& stream);
+  // The stream has failed, because of `why`: the connection has, unless the stream never joined.
+  void Fail(Member& member, const absl::Status& why);
+  void RemoveFailed();
   bool OnConnected(Member& member);
   // True if the next address is being tried.
   bool ConnectToNext(Member& member);

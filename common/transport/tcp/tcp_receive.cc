@@ -21,13 +21,14 @@ absl::Status Broken(const FrameHeader& header) {
 int TcpConnection::ReceiveFrom(Member& member) {
   const absl::StatusOr<int> frames = member.stream->Receive(*this, worker_->scratch());
   if (frames.ok()) return *frames;
-  End(frames.status());
+  Fail(member, frames.status());
   return 1;
 }
 
 absl::StatusOr<std::byte*> TcpConnection::PlaceFor(const Stream& stream, const FrameHeader& header) {
   if (header.type == FrameType::kMessage) {
-    if (&stream != &first() || header.bytes > kMaxMessageBytes) return Broken(header);
+    const size_t most = role_ == Role::kServer && !authorized_ ? kMaxStrangerBytes : kMaxMessageBytes;
+    if (&stream != &first() || header.bytes > most) return Broken(header);
     arriving_.pushes_before = header.number;
     arriving_.bytes.resize(header.bytes);
     return arriving_.bytes.data();
@@ -47,11 +48,15 @@ absl::StatusOr<std::byte*> TcpConnection::PlaceFor(const Stream& stream, const F
 absl::Status TcpConnection::OnFrame(const Stream& stream, const FrameHeader& header) {
   switch (header.type) {
     case FrameType::kPush:
-      if (pushes_landed_.ahead() >= kMaxAhead || !pushes_landed_.Add(header.number)) return Broken(header);
+      if (!pushes_landed_.Add(header.number) || pushes_landed_.ahead() > kMaxPushesAhead) return Broken(header);
       DeliverMessages();
       return absl::OkStatus();
     case FrameType::kPulled:
       return OnPulled(header);
+    case FrameType::kJoined:
+      if (role_ != Role::kClient || &stream == &first()) return Broken(header);
+      MemberOf(stream).joined = true;
+      return absl::OkStatus();
     default:
       if (&stream != &first()) return Broken(header);  // a stream that joined carries bytes only
       return OnControl(header);
@@ -112,13 +117,16 @@ absl::Status TcpConnection::OnPulled(const FrameHeader& header) {
   return absl::OkStatus();
 }
 
-// More streams only make a connection faster: where one can't be opened, it goes on with those that it has.
+// More streams only make a connection faster: where one can't be opened, or isn't taken in, it goes on with those that
+// it has.
 absl::Status TcpConnection::OnStreams(const FrameHeader& header) {
   if (header.region == 0 || header.region > kMaxMoreStreams || streams_.size() > 1) return Broken(header);
   for (uint32_t i = 0; i < header.region; ++i) {
     absl::StatusOr<OwnedFd> socket = StartConnecting(peers_.front());
     if (!socket.ok()) return absl::OkStatus();
-    AddMember(*std::move(socket), true)->stream->Queue({FrameType::kJoin, 0, header.number, header.offset, 0});
+    Member* const member = AddMember(*std::move(socket), true);
+    member->joined = false;
+    member->stream->Queue({FrameType::kJoin, 0, header.number, header.offset, 0});
   }
   return absl::OkStatus();
 }

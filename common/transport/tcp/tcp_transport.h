@@ -20,6 +20,8 @@ class TcpTransport final : public Transport {
  public:
   explicit TcpTransport(const TcpStreams& streams = {}) : streams_(streams) {}
   std::string_view name() const override { return "tcp"; }
+  // All addresses of a name, with commas between: they are tried in turn.
+  absl::StatusOr<std::string> Resolve(const std::string& address) const override;
   absl::StatusOr<std::unique_ptr<Worker>> CreateWorker() const override;
 
  private:

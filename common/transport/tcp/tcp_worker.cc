@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/check.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
@@ -22,6 +23,16 @@ constexpr int kEventsAtOnce = 64;
 // Sockets that have not sent their first frame; beyond that many the oldest goes, since an honest client's comes with
 // its connection.
 constexpr size_t kMaxStrangers = 256;
+
+// Of each of HOST:PORT,HOST:PORT…
+absl::StatusOr<std::vector<SocketAddress>> ResolveAll(const std::string& addresses) {
+  std::vector<SocketAddress> all;
+  for (const absl::string_view address : absl::StrSplit(addresses, ',')) {
+    ASSIGN_OR_RETURN(const std::vector<SocketAddress> found, SocketAddress::Resolve(std::string(address)));
+    all.insert(all.end(), found.begin(), found.end());
+  }
+  return all;
+}
 
 }  // namespace
 
@@ -43,7 +54,7 @@ absl::StatusOr<std::string> TcpWorker::Listen(const std::string& address, Accept
 }
 
 absl::StatusOr<std::unique_ptr<Connection>> TcpWorker::Connect(const std::string& address, ConnectionEvents* events) {
-  ASSIGN_OR_RETURN(std::vector<SocketAddress> found, SocketAddress::Resolve(address));
+  ASSIGN_OR_RETURN(std::vector<SocketAddress> found, ResolveAll(address));
   absl::StatusOr<OwnedFd> socket = StartConnecting(found.front());
   while (!socket.ok() && found.size() > 1) {
     found.erase(found.begin());
@@ -147,8 +158,10 @@ void TcpWorker::Watch(uint64_t id, int socket, bool output) {
   spdlog::error("tcp: {}", ErrnoStatus(errno, "watching a socket").ToString());
 }
 
-uint32_t TcpWorker::MoreStreamsTo(const SocketAddress& peer) const {
-  return peer.is_loopback() ? more_streams_.within_host : more_streams_.between_hosts;
+uint32_t TcpWorker::MoreStreamsTo(const SocketAddress& peer, int socket) const {
+  const absl::StatusOr<SocketAddress> own = SocketAddress::OfSocket(socket);
+  const bool same_host = peer.is_loopback() || (own.ok() && own->HasHostOf(peer));
+  return same_host ? more_streams_.within_host : more_streams_.between_hosts;
 }
 
 Ticket TcpWorker::AddTicket(TcpConnection* connection) {

@@ -40,7 +40,8 @@ class TcpWorker final : public Worker {
   void Remove(uint64_t stream_id) { streams_.erase(stream_id); }
   // The connection with this stream is called at the end of Progress().
   void GiveTurn(uint64_t stream_id) { turns_.push_back(stream_id); }
-  uint32_t MoreStreamsTo(const SocketAddress& peer) const;
+  // To `peer`, which `socket` is connected to.
+  uint32_t MoreStreamsTo(const SocketAddress& peer, int socket) const;
   Ticket AddTicket(TcpConnection* connection);
   void RemoveTicket(const Ticket& ticket) { tickets_.erase(ticket); }
   absl::Span<std::byte> scratch() { return absl::MakeSpan(scratch_); }

@@ -11,6 +11,7 @@ class UcxTransport final : public Transport {
   std::string_view name() const override { return "ucx"; }
   // "1.13": other versions of UCX don't connect.
   std::string version() const override;
+  absl::StatusOr<std::string> Resolve(const std::string& address) const override;
   absl::StatusOr<std::unique_ptr<Worker>> CreateWorker() const override;
 };
 

@@ -49,6 +49,26 @@ TEST_F(AdmissionTest, WhatIsUsedAgainOutlastsAScan) {
   EXPECT_EQ(ReadChain(store, hot), all);
 }
 
+// What a sender stores, a receiver reads at once, and mostly nobody after that.
+TEST_F(AdmissionTest, WhatIsUsedAgainOutlastsWhatIsStoredAndReadOnce) {
+  TestStore store(Options());
+  const Chain hot(1, 6);
+  ASSERT_TRUE(store.Fill(hot.offered, AllLayers(), {}).ok());
+  const uint64_t all = 6 * Selectors(AllLayers(), {}).size();
+  for (uint64_t round = 0; round < 16; ++round) {
+    const uint64_t found = ReadChain(store, hot);
+    if (round >= 10) {  // it takes some to know how often it comes, and to have it all in memory
+      EXPECT_EQ(found, all) << round;
+    }
+    for (uint64_t part = 0; part < 3; ++part) {
+      const Chain once(100 * (round + 1) + part, 6);
+      ASSERT_TRUE(store.Fill(once.offered, AllLayers(), {}).ok());
+      clock_.Advance(absl::Seconds(2));
+      ReadChain(store, once);
+    }
+  }
+}
+
 TEST_F(AdmissionTest, ALoopOverMoreThanFitsFindsPartOfItInMemory) {
   TestStore store(Options());
   std::vector<Chain> chains;

@@ -27,6 +27,7 @@ EvictionCandidate Candidate(int chain, int position, uint32_t last_use, bool hel
           0,
           0,
           static_cast<float>(last_use),
+          false,
           held};
 }
 
@@ -45,28 +46,52 @@ std::vector<std::string> Names(const std::vector<EvictionCandidate>& victims) {
 using Order = std::vector<std::string>;
 
 TEST(WorthTest, WhatComesAgainSoonerIsWorthMore) {
-  const Interval often = NextInterval(0, 2'000);
-  const Interval seldom = NextInterval(0, 200'000);
+  const Interval often = NextInterval(1, 2'000);
+  const Interval seldom = NextInterval(1, 200'000);
   EXPECT_GT(Worth(0, often, 10), Worth(0, seldom, 10));
   EXPECT_EQ(Worth(0, seldom, 10), Worth(0, seldom, 100'000)) << "not late yet";
   EXPECT_LT(Worth(0, often, 1'000'000), Worth(0, seldom, 10)) << "long overdue";
 }
 
 TEST(WorthTest, WhatWasUsedOnceGoesBeforeWhatCameAgainAtThatAge) {
-  EXPECT_LT(Worth(0, 0, 60'000), Worth(0, NextInterval(0, 60'000), 60'000));
-  EXPECT_GT(Worth(0, 0, 1'000), Worth(0, NextInterval(0, 60'000), 60'000)) << "it is young";
+  for (Interval once : {0, 1, 5}) {
+    EXPECT_LT(Worth(0, once, 60'000), Worth(0, NextInterval(1, 60'000), 60'000));
+    EXPECT_GT(Worth(0, once, 1'000), Worth(0, NextInterval(1, 60'000), 60'000)) << "it is young";
+  }
 }
 
 TEST(WorthTest, TwiceTheBenefitIsWorthTwiceTheWait) {
-  EXPECT_NEAR(Worth(1, NextInterval(0, 20'000), 0), Worth(0, NextInterval(0, 10'000), 0), 0.2);
+  EXPECT_NEAR(Worth(1, NextInterval(1, 20'000), 0), Worth(0, NextInterval(1, 10'000), 0), 0.2);
 }
 
 TEST(IntervalTest, ApproachesWhatItSeesAndCoversAllTicks) {
-  Interval interval = NextInterval(0, 1'000);
+  Interval interval = NextInterval(1, 1'000);
+  EXPECT_TRUE(IsKnown(interval));
   for (int i = 0; i < 40; ++i) interval = NextInterval(interval, 64'000);
   EXPECT_NEAR(Log2Ticks(interval), std::log2(64'000), 0.5);
-  EXPECT_GT(NextInterval(0, UINT32_MAX), NextInterval(0, UINT32_MAX / 4));
-  EXPECT_GT(NextInterval(0, 0), 0) << "0 says that there is none";
+  EXPECT_GT(NextInterval(1, UINT32_MAX), NextInterval(1, UINT32_MAX / 4));
+}
+
+TEST(IntervalTest, TheFirstReadAfterStoringSaysLittle) {
+  const Interval read = NextInterval(0, 60'000);
+  EXPECT_FALSE(IsKnown(read));
+  EXPECT_TRUE(IsFirst(read));
+  EXPECT_NEAR(Log2Ticks(read), std::log2(60'000), 0.3);
+  EXPECT_LT(Worth(0, read, 100'000), Worth(0, NextInterval(1, 60'000), 100'000));
+  EXPECT_GT(Worth(0, read, 100'000), Worth(0, 0, 100'000));
+  EXPECT_TRUE(IsKnown(NextInterval(read, 60'000)));
+  EXPECT_FALSE(IsKnown(NextInterval(0, UINT32_MAX)));
+}
+
+TEST(IntervalTest, PartsOfARequestAreOneUseAndManyCloseUsesAreNot) {
+  Interval parts = NextInterval(0, 10);
+  for (int i = 0; i < 8; ++i) parts = NextInterval(parts, 3);
+  EXPECT_FALSE(IsKnown(parts));
+  EXPECT_NEAR(Log2Ticks(NextInterval(parts, 60'000)), std::log2(60'000), 0.2);
+  Interval often = 0;
+  for (int i = 0; i < 100; ++i) often = NextInterval(often, 700);
+  EXPECT_EQ(often, kLeastInterval);
+  EXPECT_EQ(NextInterval(often, 3), often);
 }
 
 TEST(EvictionPolicyTest, ColdestChainGoesFirstFromItsTail) {
