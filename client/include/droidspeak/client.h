@@ -45,8 +45,9 @@ struct BlockCoverage {
   std::array<uint64_t, 4> e{};
 };
 
-// Memory that servers may transfer to and from. Owned by the caller; must not outlive its Client. Freeing it while a
-// fetch still owns parts of it (see Fetch) blocks until the transport has let go.
+// Memory that servers may transfer to and from. Owned by the caller; must not outlive its Client. Free it when no fetch
+// or store uses it any more: it is withdrawn at once, and a server that is still transferring is cut off, which fails all
+// that is under way with it. (The bytes stay mapped until those transfers have ended.)
 class Region {
  public:
   virtual ~Region() = default;
