@@ -25,11 +25,14 @@ inline constexpr float kFirstSteps = 2;  // an octave, of the time from storing 
 inline bool IsKnown(Interval interval) {
   return interval >= kLeastInterval;
 }
+inline bool SaysTicks(Interval interval) {  // known, or of the first use
+  return interval > kManyCloseUses;
+}
 inline bool IsFirst(Interval interval) {
-  return interval > kManyCloseUses && !IsKnown(interval);
+  return SaysTicks(interval) && !IsKnown(interval);
 }
 
-// log2 of the ticks that a known or first one says.
+// log2 of the ticks that one says.
 inline float Log2Ticks(Interval interval) {
   constexpr float kLeast = kLeastInterval / kIntervalSteps;
   return IsKnown(interval) ? static_cast<float>(interval) / kIntervalSteps
@@ -39,15 +42,14 @@ inline float Log2Ticks(Interval interval) {
 // The interval of what had `before`, when it is used again after `ticks`; a known one goes a quarter of the way.
 inline Interval NextInterval(Interval before, uint32_t ticks) {
   const bool close = ticks < kOneUseTicks;
-  if (close && (IsKnown(before) || IsFirst(before))) return before;
+  if (close && SaysTicks(before)) return before;
   if (close && before < kManyCloseUses) return static_cast<Interval>(before + 1);
   const float wait = std::log2(static_cast<float>(std::max(ticks, kOneUseTicks)));
   if (before == 0) {
     const long steps = std::lround(kFirstSteps * (wait - kLeastInterval / kIntervalSteps));
     return static_cast<Interval>(kManyCloseUses + 1 + std::clamp(steps, 0L, long{kLeastInterval - kManyCloseUses - 2}));
   }
-  const bool mixed = IsKnown(before) || IsFirst(before);
-  const float next = mixed ? (3 * Log2Ticks(before) + wait) / 4 : wait;
+  const float next = SaysTicks(before) ? (3 * Log2Ticks(before) + wait) / 4 : wait;
   return static_cast<Interval>(std::clamp(std::lround(kIntervalSteps * next), long{kLeastInterval}, 255L));
 }
 

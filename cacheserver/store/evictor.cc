@@ -14,9 +14,6 @@ constexpr uint64_t kMostWriteBytes = 8 << 20;
 // Garbage on disk beyond this share of the budget is compacted away.
 constexpr uint64_t kGarbageShare = 8;
 
-// Where nothing of a share can go, something else may.
-constexpr std::array<EvictionPlan::Reach, 2> kReaches = {EvictionPlan::Reach::kShare, EvictionPlan::Reach::kAllVictims};
-
 // The layers of a victim's group.
 wire::LayerBits GroupLayers(uint8_t bits, uint32_t group) {
   wire::LayerBits layers{};
@@ -68,12 +65,16 @@ void Evictor::FreeHost(uint64_t bytes) {
   }
 }
 
+bool Evictor::LookAgain(EvictionPlan& plan, bool demotes, int& looks) {
+  if (looks == 2 || (looks == 1 && !plan.cut())) return false;
+  plan.Make(*core_, demotes, looks == 0 ? EvictionPlan::Reach::kShare : EvictionPlan::Reach::kAllVictims);
+  ++looks;
+  return true;
+}
+
 uint64_t Evictor::EvictOneFromHost() {
   for (int looks = 0;;) {
-    if (host_plan_.empty()) {
-      if (looks == 2 || (looks == 1 && !host_plan_.cut())) return 0;
-      host_plan_.Make(*core_, DiskWorks(), kReaches[looks++]);
-    }
+    if (host_plan_.empty() && !LookAgain(host_plan_, DiskWorks(), looks)) return 0;
     while (const std::optional<EvictionCandidate> victim = host_plan_.Next()) {
       const uint64_t freed = TakeOffHost(*victim);
       const EvictionCandidate* const next = host_plan_.Peek();
@@ -205,10 +206,7 @@ absl::Status Evictor::MakeRoomOnDisk(uint64_t bytes) {
 
 bool Evictor::EvictOneFromDisk() {
   for (int looks = 0;;) {
-    if (disk_plan_.empty()) {
-      if (looks == 2 || (looks == 1 && !disk_plan_.cut())) return false;
-      disk_plan_.Make(*core_, false, kReaches[looks++]);
-    }
+    if (disk_plan_.empty() && !LookAgain(disk_plan_, false, looks)) return false;
     while (const std::optional<EvictionCandidate> victim = disk_plan_.Next()) {
       std::vector<ExtentSelector> extents;
       BlockRow row;

@@ -78,6 +78,8 @@ class Evictor {
   void CompactIfWorthwhile();
 
  private:
+  // Makes a plan that is empty anew: first a share, then, where nothing of that could go, all. False: that was all.
+  bool LookAgain(EvictionPlan& plan, bool demotes, int& looks);
   // Takes one victim off host memory; the bytes freed, 0 when none could go.
   uint64_t EvictOneFromHost();
   uint64_t TakeOffHost(const EvictionCandidate& victim);

@@ -90,6 +90,7 @@ bool Loader::FindBuffer(Task& task) {
     return false;
   }
   std::optional<absl::StatusOr<HostExtent>> settled;
+  bool promote = false;
   {
     Index::Locked shard = core_->index().Lock(task.block->key);
     if (std::optional<HostExtent> host = OnHost(*task.block, task.extent, task.bytes, Tier::kRocksdb)) {
@@ -98,6 +99,7 @@ bool Loader::FindBuffer(Task& task) {
       settled.emplace(absl::NotFoundError("the extent is not there any more"));
     } else {
       task.checksum = task.block->Find(task.extent.kind, task.extent.layer)->checksum;
+      promote = core_->WorthPromoting(*task.block, task.extent);
     }
   }
   if (settled) {
@@ -107,11 +109,6 @@ bool Loader::FindBuffer(Task& task) {
   }
   if (task.buffer == nullptr) task.buffer = core_->pool().slots().Allocate(task.bytes);
   if (task.buffer != nullptr) return true;
-  bool promote = false;
-  {
-    Index::Locked shard = core_->index().Lock(task.block->key);
-    promote = core_->WorthPromoting(*task.block, task.extent);
-  }
   // What a reader that has stopped keeps of the staging buffers must not keep all others waiting.
   if (promote || core_->pool().staging().mostly_taken()) want_room_(task.bytes);
   AwaitStaging(std::move(task));

@@ -21,8 +21,8 @@ inline constexpr float kPatience = 1;
 // come faster than anything ages. What is beyond the share is expected so much later (log2).
 inline constexpr uint64_t kCrowdShare = 3;
 inline constexpr float kCrowdPenalty = 5;
-// These, and the weight of the past in NextInterval(), were chosen on traces of `droidspeak-bench simulate --seed
-// 1`; docs/results.md has other seeds.
+// These, and the weight of the past in NextInterval(), were chosen on traces of seeds 1 to 3; docs/results.md has
+// others.
 
 // What keeping something is worth, log2: `benefit`, what a byte of it saves when it is used (any unit that is the same
 // for all that is compared), over the time until then; it was last used `age` ticks ago. Expecting things at their

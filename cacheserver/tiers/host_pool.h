@@ -17,8 +17,7 @@
 namespace droidspeak {
 
 // Buffers for extents that are read from disk and get no slot of the pool: all are in use, or nothing in them is worth
-// less. Bounded: who finds none waits
-// in a queue, first come first served, until a buffer is given back. Thread-safe.
+// less. Bounded: who finds none waits in a queue, first come first served, until a buffer is given back. Thread-safe.
 class StagingPool {
  public:
   // Called with a buffer, or with null when the pool is closed. Runs inside Take() or on the thread that Give()s.

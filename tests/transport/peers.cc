@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/transport/tcp/tcp_transport.h"
+#include "tests/transport/find_tested.h"
 
 extern char** environ;
 
@@ -56,7 +56,7 @@ void Recorder::OnClosed(Connection&, const absl::Status& why) {
   closed = why;
 }
 
-PeerProcess::PeerProcess(std::vector<std::string> arguments) {
+PeerProcess::PeerProcess(const std::vector<std::string>& arguments) {
   int pipe_ends[2];
   EXPECT_EQ(::pipe2(pipe_ends, O_CLOEXEC), 0);
   posix_spawn_file_actions_t actions;
@@ -96,9 +96,7 @@ std::string TransportTest::ListenAddress() const {
 }
 
 void TransportTest::SetUp() {
-  static const TcpTransport kTcpOfFourStreams({.within_host = 3, .between_hosts = 3});
-  const bool streams = GetParam() == "tcp_streams";
-  auto found = streams ? &kTcpOfFourStreams : FindTransport(GetParam());
+  auto found = FindTestedTransport(GetParam());
   ASSERT_TRUE(found.ok()) << found.status();
   transport_ = *found;
   for (auto* arena : {&server_arena_, &client_arena_}) {

@@ -34,7 +34,7 @@ class Recorder : public ConnectionEvents {
 // A process of transport_peer.cc. Killed, and waited for, when destroyed.
 class PeerProcess {
  public:
-  explicit PeerProcess(std::vector<std::string> arguments);
+  explicit PeerProcess(const std::vector<std::string>& arguments);
   ~PeerProcess();
   void Kill();  // SIGKILL
   // The first line that it printed.

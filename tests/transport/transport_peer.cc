@@ -11,8 +11,8 @@
 
 #include "common/base/check.h"
 #include "common/memory/host_arena.h"
-#include "common/transport/tcp/tcp_transport.h"
 #include "common/transport/transport.h"
+#include "tests/transport/find_tested.h"
 
 namespace droidspeak {
 namespace {
@@ -44,9 +44,7 @@ struct Peer final : ConnectionEvents {
 };
 
 int Run(const std::string& role, const std::string& transport_name, const std::string& address) {
-  static const TcpTransport kTcpOfFourStreams({.within_host = 3, .between_hosts = 3});
-  const bool streams = transport_name == "tcp_streams";
-  const absl::StatusOr<const Transport*> transport = streams ? &kTcpOfFourStreams : FindTransport(transport_name);
+  auto transport = FindTestedTransport(transport_name);
   DROIDSPEAK_CHECK(transport.ok());
   Peer peer;
   auto arena = HostArena::Create("transport-peer", 4 * kPushBytes);

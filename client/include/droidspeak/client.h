@@ -46,8 +46,8 @@ struct BlockCoverage {
 };
 
 // Memory that servers may transfer to and from. Owned by the caller; must not outlive its Client. Free it when no fetch
-// or store uses it any more: it is withdrawn at once, and a server that is still transferring is cut off, which fails all
-// that is under way with it. (The bytes stay mapped until those transfers have ended.)
+// or store uses it any more: it is withdrawn at once, and a server that is still transferring is cut off, which fails
+// all that is under way with it. (The bytes stay mapped until those transfers have ended.)
 class Region {
  public:
   virtual ~Region() = default;

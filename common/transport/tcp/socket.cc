@@ -65,6 +65,14 @@ absl::StatusOr<OwnedFd> StartConnecting(const SocketAddress& address) {
   return fd;
 }
 
+absl::StatusOr<OwnedFd> StartConnectingToAny(std::vector<SocketAddress>& addresses) {
+  while (true) {
+    absl::StatusOr<OwnedFd> socket = StartConnecting(addresses.front());
+    if (socket.ok() || addresses.size() == 1) return socket;
+    addresses.erase(addresses.begin());
+  }
+}
+
 absl::Status ConnectResult(int fd) {
   int error = 0;
   socklen_t bytes = sizeof(error);

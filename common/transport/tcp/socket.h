@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,6 +20,8 @@ namespace droidspeak::tcp {
 
 // A non-blocking socket whose connection is under way: it is writable once that has ended, see ConnectResult().
 [[nodiscard]] absl::StatusOr<OwnedFd> StartConnecting(const SocketAddress& address);
+// The same to the first of `addresses`, one or more, to which it can be started; those before it are taken off.
+[[nodiscard]] absl::StatusOr<OwnedFd> StartConnectingToAny(std::vector<SocketAddress>& addresses);
 // UNAVAILABLE unless the connection was made.
 [[nodiscard]] absl::Status ConnectResult(int fd);
 

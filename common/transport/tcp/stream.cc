@@ -19,9 +19,8 @@ constexpr uint64_t kGatherBytes = uint64_t{1} << 20;
 // twice.
 constexpr size_t kBehindBytes = size_t{4} << 10;
 constexpr uint64_t kLargeBytes = uint64_t{64} << 10;
-// While a large payload arrives, the reader sleeps until there is so much of it. Waking for every segment costs half
-// the bandwidth on a shared pair of cores (loopback, 1 MiB payloads, CPU seconds per GB of both ends: 0.50 without,
-// 0.37 with 256 KiB, the same with 512 KiB; docs/transports.md).
+// While a large payload arrives, the reader sleeps until there is so much of it. Waking for every segment costs up to
+// a third of both ends' processor time (docs/transports.md has the figures).
 constexpr uint64_t kLowWaterBytes = uint64_t{256} << 10;
 
 iovec Piece(const void* start, uint64_t bytes) {

@@ -190,16 +190,14 @@ bool TcpConnection::OnConnected(Member& member) {
 }
 
 bool TcpConnection::ConnectToNext(Member& member) {
-  while (peers_.size() > 1) {
-    peers_.erase(peers_.begin());
-    absl::StatusOr<OwnedFd> socket = StartConnecting(peers_.front());
-    if (!socket.ok()) continue;
-    member.stream->Replace(*std::move(socket));
-    member.connecting = true;
-    worker_->Watch(member.id, member.stream->socket(), true);
-    return true;
-  }
-  return false;
+  if (peers_.size() == 1) return false;
+  peers_.erase(peers_.begin());
+  absl::StatusOr<OwnedFd> socket = StartConnectingToAny(peers_);
+  if (!socket.ok()) return false;
+  member.stream->Replace(*std::move(socket));
+  member.connecting = true;
+  worker_->Watch(member.id, member.stream->socket(), true);
+  return true;
 }
 
 int TcpConnection::Turn() {

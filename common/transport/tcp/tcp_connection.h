@@ -109,7 +109,7 @@ class TcpConnection final : public Connection, private FrameSink {
   std::vector<SocketAddress> peers_;  // the first is, or is to be, at the other end
   std::deque<Member> streams_;        // the first carries messages
   uint64_t id_ = 0;                   // of the first
-  Ticket ticket_{};                   // server: granted to its client; client: to present
+  Ticket ticket_{};                   // server: granted to its client
   uint32_t more_streams_ = 0;         // server: that may still join
   ConnectionEvents* events_ = nullptr;
   bool authorized_ = false;

@@ -55,14 +55,9 @@ absl::StatusOr<std::string> TcpWorker::Listen(const std::string& address, Accept
 
 absl::StatusOr<std::unique_ptr<Connection>> TcpWorker::Connect(const std::string& address, ConnectionEvents* events) {
   ASSIGN_OR_RETURN(std::vector<SocketAddress> found, ResolveAll(address));
-  absl::StatusOr<OwnedFd> socket = StartConnecting(found.front());
-  while (!socket.ok() && found.size() > 1) {
-    found.erase(found.begin());
-    socket = StartConnecting(found.front());
-  }
-  if (!socket.ok()) return socket.status();
+  ASSIGN_OR_RETURN(OwnedFd socket, StartConnectingToAny(found));
   auto connection =
-      std::make_unique<TcpConnection>(this, TcpConnection::Role::kClient, *std::move(socket), std::move(found));
+      std::make_unique<TcpConnection>(this, TcpConnection::Role::kClient, std::move(socket), std::move(found));
   connection->set_events(events);
   return connection;
 }

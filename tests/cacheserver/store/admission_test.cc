@@ -17,6 +17,16 @@ class AdmissionTest : public ::testing::Test {
     options.clock = clock_.clock();
     return options;
   }
+  // Six chains of eight blocks.
+  std::vector<Chain> FillMoreThanFits(TestStore& store) {
+    std::vector<Chain> chains;
+    for (uint64_t seed = 0; seed < 6; ++seed) {
+      chains.emplace_back(seed, 8);
+      EXPECT_TRUE(store.Fill(chains.back().offered, AllLayers(), {}).ok());
+      clock_.Advance(absl::Seconds(5));
+    }
+    return chains;
+  }
   // Reads all KV of a chain; the extents that were in memory.
   uint64_t ReadChain(TestStore& store, const Chain& chain) {
     const std::vector<Digest> hashes = chain.hashes();
@@ -71,12 +81,7 @@ TEST_F(AdmissionTest, WhatIsUsedAgainOutlastsWhatIsStoredAndReadOnce) {
 
 TEST_F(AdmissionTest, ALoopOverMoreThanFitsFindsPartOfItInMemory) {
   TestStore store(Options());
-  std::vector<Chain> chains;
-  for (uint64_t seed = 0; seed < 6; ++seed) {
-    chains.emplace_back(seed, 8);
-    ASSERT_TRUE(store.Fill(chains.back().offered, AllLayers(), {}).ok());
-    clock_.Advance(absl::Seconds(5));
-  }
+  const std::vector<Chain> chains = FillMoreThanFits(store);
   uint64_t found = 0;
   for (int pass = 0; pass < 6; ++pass) {
     found = 0;
@@ -89,12 +94,7 @@ TEST_F(AdmissionTest, ALoopOverMoreThanFitsFindsPartOfItInMemory) {
 
 TEST_F(AdmissionTest, WhatIsReadMoreOftenComesUpFromDisk) {
   TestStore store(Options());
-  std::vector<Chain> chains;
-  for (uint64_t seed = 0; seed < 6; ++seed) {
-    chains.emplace_back(seed, 8);
-    ASSERT_TRUE(store.Fill(chains.back().offered, AllLayers(), {}).ok());
-    clock_.Advance(absl::Seconds(5));
-  }
+  const std::vector<Chain> chains = FillMoreThanFits(store);
   for (int pass = 0; pass < 4; ++pass) {
     for (const Chain& chain : chains) ReadChain(store, chain);
   }
