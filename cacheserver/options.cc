@@ -33,9 +33,9 @@ absl::StatusOr<TransportMode> ParseTransport(const std::string& name) {
 
 absl::Status CheckLoopback(const char* flag, const HostPort& address) {
   if (address.IsLoopback()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      flag, " ", address.ToString(),
-      " can be reached from other hosts, and there is no TLS yet: listen on 127.0.0.1, or give --insecure"));
+  return absl::InvalidArgumentError(absl::StrCat(flag, " ", address.ToString(),
+                                                 " can be reached from other hosts: give --tls-cert, --tls-key and "
+                                                 "--tls-ca, listen on 127.0.0.1, or say --insecure"));
 }
 
 }  // namespace
@@ -66,25 +66,56 @@ ServerFlags::ServerFlags(Program& program) {
       ->type_name("FILE");
   app.add_flag("--insecure", insecure_, "Listen where other hosts can reach it, without TLS");
   app.add_flag("--json", json_, "Print the addresses on standard output as one line of JSON, once serving");
-  for (const char* flag : {"--tls-cert", "--tls-key", "--tls-ca", "--tenant-rule"}) {
-    not_built_.emplace_back(flag, app.add_option(flag)->expected(1)->group(""));
+  AddTlsOptions(app, options_.tls, "this server");
+  app.add_option(
+         "--tenant-rule", tenant_rule_,
+         "With TLS: what in a client's certificate names its tenant, FIELD or FIELD:REGEX with one group; FIELD "
+         "is cn, o, ou, dns, uri or email")
+      ->type_name("RULE")
+      ->capture_default_str();
+  app.add_option(
+         "--role-rule", role_rule_,
+         "With TLS: what in it names its roles read, fill and admin (default: everybody reads and fills, nobody "
+         "administers)")
+      ->type_name("RULE");
+  app.add_option("--quota", quotas_,
+                 "\"TENANT KEY=VALUE ...\", once a tenant, * for all others: host-pool, spill, bandwidth (bytes a "
+                 "second), sessions, namespaces")
+      ->allow_extra_args(false)
+      ->take_all()
+      ->type_name("QUOTA");
+  app.add_flag("--ucx-trust-peers", ucx_trust_peers_,
+               "Serve ucx although it believes and does not encrypt what its peers send, with TLS too");
+}
+
+absl::Status ServerFlags::CheckSecurity(ServerOptions& options) const {
+  ASSIGN_OR_RETURN(options.quotas, Quotas::Parse(quotas_));
+  // Wrong rules are told also where they are not used yet.
+  ASSIGN_OR_RETURN(IdentityRules rules, IdentityRules::Parse(tenant_rule_, role_rule_));
+  if (options.tls.empty()) return absl::OkStatus();
+  options.identity = std::make_shared<const IdentityRules>(std::move(rules));
+  if (options.transport == TransportMode::kUcx && !ucx_trust_peers_) {
+    return absl::InvalidArgumentError(
+        "--transport ucx with TLS: ucx does not encrypt, and believes its peers; use tcp, or say --ucx-trust-peers on "
+        "a "
+        "network where every host is yours");
   }
-  not_built_.emplace_back("--ucx-trust-peers", app.add_flag("--ucx-trust-peers")->group(""));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ServerOptions> ServerFlags::Check() const {
-  for (const auto& [name, option] : not_built_) {
-    if (option->count() > 0) return absl::InvalidArgumentError(absl::StrCat(name, " is not built yet"));
-  }
   if (gpu_pool_bytes_ > 0) return absl::InvalidArgumentError("--gpu-pool is not built yet: expected 0");
   ServerOptions options = options_;
   RETURN_IF_ERROR(CheckName(options.name));
   ASSIGN_OR_RETURN(options.transport, ParseTransport(transport_));
-  if (!insecure_) {
+  RETURN_IF_ERROR(CheckSecurity(options));
+  if (!insecure_ && options.tls.empty()) {
     RETURN_IF_ERROR(CheckLoopback("--listen", options.listen));
     RETURN_IF_ERROR(CheckLoopback("--data", options.data));
     RETURN_IF_ERROR(CheckLoopback("--admin", options.admin));
   }
+  // Has no TLS and no names: what it tells is for the host's Prometheus.
+  if (!insecure_ && !options.tls.empty()) RETURN_IF_ERROR(CheckLoopback("--admin", options.admin));
   if (options.host_pool_bytes < kMinHostPoolBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("--host-pool ", options.host_pool_bytes, ": expected at least 16MiB"));

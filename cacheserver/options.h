@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "cacheserver/server.h"
@@ -24,12 +23,17 @@ class ServerFlags {
   bool json() const { return json_; }
 
  private:
+  absl::Status CheckSecurity(ServerOptions& options) const;
+
   ServerOptions options_;
   std::string transport_ = "auto";
+  std::string tenant_rule_ = "cn";
+  std::string role_rule_;
+  std::vector<std::string> quotas_;
+  bool ucx_trust_peers_ = false;
   uint64_t gpu_pool_bytes_ = 0;
   bool insecure_ = false;
   bool json_ = false;
-  std::vector<std::pair<std::string, CLI::Option*>> not_built_;  // by name: hidden options don't tell theirs
 };
 
 }  // namespace droidspeak

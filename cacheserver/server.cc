@@ -22,6 +22,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/status.h"
+#include "common/tls/certificate.h"
 #include "common/transport/transport.h"
 
 namespace droidspeak {
@@ -110,6 +111,7 @@ class CacheServer::Parts {
 
 absl::Status CacheServer::Parts::Start(const ServerOptions& options) {
   RETURN_IF_ERROR(CheckPool(options.host_pool_bytes));
+  if (!options.tls.empty()) RETURN_IF_ERROR(CheckTlsFiles(options.tls));
   RETURN_IF_ERROR(OpenStore(options));
   RETURN_IF_ERROR(StartService(options));
   RETURN_IF_ERROR(StartAdmin(options.admin));
@@ -127,6 +129,7 @@ absl::Status CacheServer::Parts::OpenStore(const ServerOptions& options) {
   store.spill_limit_bytes = options.spill_limit_bytes;
   store.cluster_secret_id = secret_->id();
   store.default_ttl = options.default_ttl;
+  store.quotas = options.quotas;
   ASSIGN_OR_RETURN(store_, ExtentStore::Open(std::move(store)));
   return absl::OkStatus();
 }
@@ -140,6 +143,8 @@ absl::Status CacheServer::Parts::StartService(const ServerOptions& options) {
   DataOptions data;
   data.network = NetworkOf(options.transport);
   data.serve_local = options.transport == TransportMode::kAuto || options.transport == TransportMode::kLocal;
+  // `local` never leaves the host; whoever serves ucx with TLS has said that it trusts the network.
+  data.encrypt = !options.tls.empty() && data.network == "tcp";
   data.listen = options.data;
   data.local_socket = options.local_socket;
   data.offer_lease = options.offer_lease;
@@ -148,17 +153,19 @@ absl::Status CacheServer::Parts::StartService(const ServerOptions& options) {
   ControlOptions control;
   control.listen = options.listen;
   control.server_name = options.name;
+  control.tls = options.tls;
+  control.identity = options.identity;
   control.max_inflight_bytes = tuning::kSessionInflightBytes;
   ASSIGN_OR_RETURN(control.epoch, NewEpoch());
   ASSIGN_OR_RETURN(control.transports.host_id, ReadHostId());
-  if (data.serve_local) control.transports.transports.push_back({"local", data_->local_address(), ""});
+  if (data.serve_local) control.transports.transports.push_back({"local", data_->local_address(), "", false});
   if (!data.network.empty()) {
     ASSIGN_OR_RETURN(const Transport* network, FindTransport(data.network));
     ASSIGN_OR_RETURN(HostPort bound, HostPort::Parse(data_->network_address()));
     addresses_.data = bound.ToString();
     if (bound.host == "0.0.0.0" || bound.host == "::") bound.host = HostName();
     if (!options.advertise.empty()) bound.host = options.advertise;
-    control.transports.transports.push_back({data.network, bound.ToString(), network->version()});
+    control.transports.transports.push_back({data.network, bound.ToString(), network->version(), data.encrypt});
   }
   absl::StatusOr<std::unique_ptr<ControlServer>> started =
       ControlServer::Start(control, *secret_, *sessions_, *store_, service_metrics_);

@@ -8,7 +8,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "cacheserver/quota.h"
+#include "cacheserver/service/identity.h"
 #include "common/base/host_port.h"
+#include "common/base/tls_files.h"
 
 namespace droidspeak {
 
@@ -30,6 +33,9 @@ struct ServerOptions {
   absl::Duration lease = absl::Seconds(10);  // of a session
   size_t max_sessions = 1024;
   absl::Duration offer_lease = absl::Seconds(30);
+  TlsFiles tls;                                   // empty: no TLS
+  std::shared_ptr<const IdentityRules> identity;  // with TLS
+  Quotas quotas;
 };
 
 // Addresses as chosen, with ports; empty where a transport isn't served.

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "cacheserver/quota.h"
 #include "cacheserver/store/handles.h"
 #include "common/key/digest.h"
 #include "common/key/kind.h"
@@ -45,6 +46,8 @@ struct StoreOptions {
   Digest cluster_secret_id;  // kept in the store on disk; a store of another secret is refused
   absl::Duration default_ttl = absl::InfiniteDuration();
   uint64_t max_blocks = 16 << 20;  // in the index
+  uint32_t max_tenants = 1024;
+  Quotas quotas;
   uint32_t max_namespaces = 4096;
   uint32_t max_offers = 65536;          // open at one time
   uint32_t max_queued_loads = 1 << 18;  // waiting for an I/O thread or a staging buffer
@@ -92,9 +95,13 @@ class ExtentStore {
   // The memory of all extents and staging buffers, for transports to register.
   const HostArena& arena() const;
 
+  // The number by which the calls below know a tenant; the same for the same name, also after a restart when something
+  // of it was spilled. RESOURCE_EXHAUSTED over max_tenants.
+  [[nodiscard]] absl::StatusOr<uint32_t> OpenTenant(const std::string& name);
+
   // The id by which the calls below know a namespace; the same for the same arguments, also after a restart when
   // something of it was spilled. INVALID_ARGUMENT when the layout differs from what is known or its extents are too
-  // large for the pool; RESOURCE_EXHAUSTED over max_namespaces.
+  // large for the pool; RESOURCE_EXHAUSTED over max_namespaces, or the tenant's quota of them.
   [[nodiscard]] absl::StatusOr<uint32_t> OpenNamespace(uint32_t tenant, const Digest& name, const Layout& layout);
 
   // Which layers of each block are there, in any tier. Unknown blocks have none.

@@ -14,6 +14,7 @@ find_package(Boost 1.81 REQUIRED) # Beast and Asio: headers only
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(CLI11 REQUIRED IMPORTED_TARGET CLI11)
+pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
 pkg_check_modules(NLOHMANN_JSON REQUIRED IMPORTED_TARGET nlohmann_json)
 if(DROIDSPEAK_UCX_ROOT)
   set(ENV{PKG_CONFIG_PATH} "${DROIDSPEAK_UCX_ROOT}/lib/pkgconfig:$ENV{PKG_CONFIG_PATH}")

@@ -8,9 +8,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "cacheserver/service/caller.h"
 #include "common/base/log.h"
 #include "common/base/status.h"
 #include "common/key/block_hash.h"
+#include "common/tls/grpc_credentials.h"
+#include "common/tls/grpc_log.h"
 #include "common/transport/messages.h"
 #include "droidspeak/v1/control.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
@@ -18,8 +21,6 @@
 
 namespace droidspeak {
 namespace {
-
-constexpr char kTenantName[] = "default";
 
 // Requests are small and rare; what is larger or more than this is a mistake or an attack.
 constexpr int kMaxMessageBytes = 64 * 1024;
@@ -62,33 +63,42 @@ class ControlServer::Impl final : public v1::Control::Service {
   void Stop(absl::Duration grace);
   const HostPort& address() const { return address_; }
 
-  grpc::Status OpenSession(grpc::ServerContext*, const v1::OpenSessionRequest* request,
+  grpc::Status OpenSession(grpc::ServerContext* context, const v1::OpenSessionRequest* request,
                            v1::OpenSessionResponse* response) override {
-    return Answer(DoOpenSession(*request, *response));
+    return Answer(DoOpenSession(*context, *request, *response));
   }
-  grpc::Status OpenNamespace(grpc::ServerContext*, const v1::OpenNamespaceRequest* request,
+  grpc::Status OpenNamespace(grpc::ServerContext* context, const v1::OpenNamespaceRequest* request,
                              v1::OpenNamespaceResponse* response) override {
-    return Answer(DoOpenNamespace(*request, *response));
+    return Answer(DoOpenNamespace(*context, *request, *response));
   }
-  grpc::Status Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request,
+  grpc::Status Heartbeat(grpc::ServerContext* context, const v1::HeartbeatRequest* request,
                          v1::HeartbeatResponse* response) override {
-    const auto session = sessions_.Authenticate(request->session_id(), request->session_key());
+    const auto session = SessionOf(*context, *request);
     if (!session.ok()) return Answer(session.status());
     sessions_.Renew(**session, SteadyNow());
     response->set_lease_ms(LeaseMs());
     return grpc::Status::OK;
   }
-  grpc::Status CloseSession(grpc::ServerContext*, const v1::CloseSessionRequest* request,
+  grpc::Status CloseSession(grpc::ServerContext* context, const v1::CloseSessionRequest* request,
                             v1::CloseSessionResponse*) override {
-    const auto session = sessions_.Authenticate(request->session_id(), request->session_key());
+    const auto session = SessionOf(*context, *request);
     if (!session.ok()) return Answer(session.status());
     sessions_.Close(**session);
     return grpc::Status::OK;
   }
 
  private:
-  absl::Status DoOpenSession(const v1::OpenSessionRequest& request, v1::OpenSessionResponse& response);
-  absl::Status DoOpenNamespace(const v1::OpenNamespaceRequest& request, v1::OpenNamespaceResponse& response);
+  absl::Status DoOpenSession(const grpc::ServerContext& context, const v1::OpenSessionRequest& request,
+                             v1::OpenSessionResponse& response);
+  absl::Status DoOpenNamespace(const grpc::ServerContext& context, const v1::OpenNamespaceRequest& request,
+                               v1::OpenNamespaceResponse& response);
+  // The session that a request names, if it is the caller's.
+  template <typename Request>
+  absl::StatusOr<std::shared_ptr<Session>> SessionOf(const grpc::ServerContext& context, const Request& request) const {
+    ASSIGN_OR_RETURN(const Identity caller, IdentifyCaller(context, options_.identity.get()));
+    return sessions_.Authenticate(request.session_id(), request.session_key(), caller.tenant);
+  }
+  std::shared_ptr<grpc::ServerCredentials> Credentials();
   uint32_t LeaseMs() const { return static_cast<uint32_t>(absl::ToInt64Milliseconds(sessions_.lease())); }
   grpc::Status Answer(const absl::Status& status) {
     if (!status.ok()) metrics_.Rejected(status.code());
@@ -123,7 +133,7 @@ absl::Status ControlServer::Impl::Start() {
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5000);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 300'000);
   int port = 0;
-  builder.AddListeningPort(options_.listen.ToString(), grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(options_.listen.ToString(), Credentials(), &port);
   builder.RegisterService(this);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port == 0) {
@@ -139,9 +149,17 @@ void ControlServer::Impl::Stop(absl::Duration grace) {
   server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
   server_->Wait();
   server_.reset();
+  if (!options_.tls.empty()) EndGrpcRefusals();
 }
 
-absl::Status ControlServer::Impl::DoOpenSession(const v1::OpenSessionRequest& request,
+std::shared_ptr<grpc::ServerCredentials> ControlServer::Impl::Credentials() {
+  if (options_.tls.empty()) return grpc::InsecureServerCredentials();
+  TakeOverGrpcLog([this] { metrics_.Rejected(absl::StatusCode::kUnauthenticated); });
+  return ServerTlsCredentials(options_.tls);
+}
+
+absl::Status ControlServer::Impl::DoOpenSession(const grpc::ServerContext& context,
+                                                const v1::OpenSessionRequest& request,
                                                 v1::OpenSessionResponse& response) {
   if (request.protocol_version() != kProtocolVersion) {
     return absl::FailedPreconditionError(absl::StrCat("the client (", request.client_version(), ") speaks protocol ",
@@ -156,7 +174,9 @@ absl::Status ControlServer::Impl::DoOpenSession(const v1::OpenSessionRequest& re
   std::vector<OfferedTransport> offers;
   for (const v1::TransportOffer& offer : request.transports()) offers.push_back({offer.name(), offer.detail()});
   ASSIGN_OR_RETURN(const TransportChoice choice, ChooseTransport(options_.transports, request.host_id(), offers));
-  ASSIGN_OR_RETURN(const std::shared_ptr<Session> session, sessions_.Open(SteadyNow()));
+  ASSIGN_OR_RETURN(const Identity caller, IdentifyCaller(context, options_.identity.get()));
+  ASSIGN_OR_RETURN(const uint32_t tenant, store_.OpenTenant(caller.tenant));
+  ASSIGN_OR_RETURN(const std::shared_ptr<Session> session, sessions_.Open(caller, tenant, SIZE_MAX, SteadyNow()));
 
   response.set_session_id(session->id());
   response.set_session_key(session->key());
@@ -164,27 +184,28 @@ absl::Status ControlServer::Impl::DoOpenSession(const v1::OpenSessionRequest& re
   response.set_transport(choice.name);
   response.set_data_address(choice.address);
   response.set_reason(choice.reason);
+  response.set_encrypted(choice.encrypted);
   response.set_lease_ms(LeaseMs());
   response.set_cluster_secret_id(std::string(secret_.id().view()));
   response.set_epoch(options_.epoch);
   response.set_max_blocks(wire::kMaxBlocksPerMessage);
   response.set_max_inflight_bytes(options_.max_inflight_bytes);
-  spdlog::debug("session {:x} opened over {}: {}", session->id(), choice.name, choice.reason);
+  spdlog::debug("session {:x} of {} opened over {}: {}", session->id(), caller.tenant, choice.name, choice.reason);
   return absl::OkStatus();
 }
 
-absl::Status ControlServer::Impl::DoOpenNamespace(const v1::OpenNamespaceRequest& request,
+absl::Status ControlServer::Impl::DoOpenNamespace(const grpc::ServerContext& context,
+                                                  const v1::OpenNamespaceRequest& request,
                                                   v1::OpenNamespaceResponse& response) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
-                   sessions_.Authenticate(request.session_id(), request.session_key()));
+  ASSIGN_OR_RETURN(const std::shared_ptr<Session> session, SessionOf(context, request));
   ASSIGN_OR_RETURN(const Digest weights, DigestField(request.weights(), "weights"));
   std::optional<Digest> adapter;
   if (!request.adapter().empty()) {
     ASSIGN_OR_RETURN(adapter, DigestField(request.adapter(), "adapter"));
   }
   ASSIGN_OR_RETURN(const Layout layout, Layout::Parse(request.layout()));
-  const Digest bytes = Namespace(secret_.SaltOf(kTenantName), weights, adapter, layout.ToString());
-  ASSIGN_OR_RETURN(const uint32_t store_id, store_.OpenNamespace(kDefaultTenant, bytes, layout));
+  const Digest bytes = Namespace(secret_.SaltOf(session->identity().tenant), weights, adapter, layout.ToString());
+  ASSIGN_OR_RETURN(const uint32_t store_id, store_.OpenNamespace(session->tenant(), bytes, layout));
   ASSIGN_OR_RETURN(const uint32_t id, session->OpenNamespace(store_id, bytes, layout));
   sessions_.Renew(*session, SteadyNow());
   response.set_namespace_id(id);

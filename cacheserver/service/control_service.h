@@ -9,16 +9,17 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "cacheserver/service/cluster_secret.h"
+#include "cacheserver/service/identity.h"
 #include "cacheserver/service/service_metrics.h"
 #include "cacheserver/service/session_table.h"
 #include "cacheserver/service/transport_choice.h"
 #include "cacheserver/store.h"
 #include "common/base/host_port.h"
+#include "common/base/tls_files.h"
 
 namespace droidspeak {
 
 inline constexpr uint32_t kProtocolVersion = 1;
-inline constexpr uint32_t kDefaultTenant = 0;  // the store's number of tenant `default`: without TLS the only one
 
 struct ControlOptions {
   HostPort listen;
@@ -26,6 +27,8 @@ struct ControlOptions {
   uint64_t epoch = 0;
   uint64_t max_inflight_bytes = 0;  // a session
   ServedTransports transports;
+  TlsFiles tls;                                   // empty: none
+  std::shared_ptr<const IdentityRules> identity;  // with TLS
 };
 
 // Owns the gRPC server and its few threads; answers requests by the secret, the sessions and the store, which

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "common/base/log.h"
 #include "common/base/status.h"
 #include "common/base/thread.h"
+#include "common/transport/session_tls_key.h"
 #include "common/transport/transport.h"
 
 namespace droidspeak {
@@ -40,6 +42,7 @@ class DataService::Loop {
  private:
   absl::StatusOr<std::string> Serve(const char* transport, const char* flag, const std::string& address);
   ConnectionEvents* Accept(const char* transport, std::unique_ptr<Connection> connection);
+  std::optional<std::string> TlsKeyNamed(std::string_view name) const;
   void Run(const std::stop_token& stop);
   int Round();
   void Tick(absl::Time now);
@@ -88,12 +91,22 @@ absl::StatusOr<std::string> DataService::Loop::Serve(const char* transport, cons
   ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, found->CreateWorker());
   const HostArena& arena = context_.store.arena();
   RETURN_IF_ERROR(worker->Register({arena.base(), arena.bytes(), arena.fd()}));
+  if (options_.encrypt && transport == options_.network) {
+    RETURN_IF_ERROR(worker->AcceptEncryptedOnly([this](std::string_view name) { return TlsKeyNamed(name); }));
+  }
   absl::StatusOr<std::string> bound = worker->Listen(
       address,
       [this, transport](std::unique_ptr<Connection> connection) { return Accept(transport, std::move(connection)); });
   if (!bound.ok()) return Annotate(bound.status(), absl::StrCat(flag, " ", address));
   workers_.push_back(std::move(worker));
   return bound;
+}
+
+std::optional<std::string> DataService::Loop::TlsKeyNamed(std::string_view name) const {
+  const std::optional<uint64_t> id = SessionOfTlsKey(name);
+  const std::shared_ptr<Session> session = id.has_value() ? context_.sessions.Find(*id) : nullptr;
+  if (session == nullptr) return std::nullopt;
+  return TlsKeyOf(session->id(), session->data_key()).key;
 }
 
 ConnectionEvents* DataService::Loop::Accept(const char* transport, std::unique_ptr<Connection> connection) {

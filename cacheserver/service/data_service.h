@@ -18,6 +18,7 @@ namespace droidspeak {
 struct DataOptions {
   std::string network = "tcp";  // the transport that serves --data: tcp or ucx; empty: none
   HostPort listen;
+  bool encrypt = false;  // --data, with keys of the sessions
   bool serve_local = true;
   std::string local_socket;  // empty: /tmp/droidspeak-PORT.sock, named after the port of --data, or after the process
   absl::Duration offer_lease = absl::Seconds(30);

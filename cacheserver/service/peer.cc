@@ -6,7 +6,6 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
-#include "cacheserver/service/control_service.h"
 #include "cacheserver/service/fetch.h"
 #include "cacheserver/service/tuning.h"
 #include "common/base/log.h"
@@ -18,9 +17,7 @@ namespace {
 absl::StatusOr<SessionKey> KeyOf(const SessionTable& sessions, uint64_t session_id) {
   const std::shared_ptr<Session> session = sessions.Find(session_id);
   if (session == nullptr) return absl::NotFoundError("no such session");
-  SessionKey key;
-  std::copy(session->key().begin(), session->key().end(), key.begin());
-  return key;
+  return session->data_key();
 }
 
 uint64_t BytesOf(absl::Span<const wire::BlockCoverage> coverage, const Layout& layout) {
@@ -167,7 +164,8 @@ void Peer::TransferEnded(Transfer& transfer, bool cancelled) {
   EndOfferIfDrained(*offer_id);
 }
 
-absl::Status Peer::Admit(uint64_t request_id) const {
+absl::Status Peer::Admit(uint64_t request_id, Role role) const {
+  RETURN_IF_ERROR(session_->identity().Require(role));
   if (context_.draining) return absl::UnavailableError("the server is shutting down");
   if (serials_.contains(request_id) || offers_.contains(request_id)) {
     return absl::AlreadyExistsError(absl::StrCat("request ", request_id, " is under way already"));
@@ -190,6 +188,9 @@ absl::StatusOr<const SessionNamespace*> Peer::FindNamespace(uint32_t id) const {
 }
 
 void Peer::Handle(const wire::CoverageRequest& request) {
+  if (const absl::Status allowed = session_->identity().Require(Role::kRead); !allowed.ok()) {
+    return Refuse(request.request_id, allowed);
+  }
   wire::CoverageAnswer answer{request.request_id, {}};
   for (const wire::CoverageGroup& group : request.groups) {
     const absl::StatusOr<const SessionNamespace*> space = FindNamespace(group.namespace_id);
@@ -197,7 +198,7 @@ void Peer::Handle(const wire::CoverageRequest& request) {
     const size_t start = answer.blocks.size();
     answer.blocks.resize(start + group.blocks.size());
     const absl::Span<wire::BlockCoverage> part(answer.blocks.data() + start, group.blocks.size());
-    context_.store.Coverage(kDefaultTenant, (*space)->store_id, group.blocks, part);
+    context_.store.Coverage(session_->tenant(), (*space)->store_id, group.blocks, part);
     if (request.hold_ms > 0) AddHold(**space, group, part, request.hold_ms);
   }
   size_t hits = 0;
@@ -214,7 +215,7 @@ void Peer::AddHold(const SessionNamespace& space, const wire::CoverageGroup& gro
                    absl::Span<const wire::BlockCoverage> coverage, uint32_t hold_ms) {
   const uint64_t bytes = BytesOf(coverage, space.layout);
   if (held_bytes_ + bytes > tuning::kHoldBytes) return;  // a hold is a wish
-  Acquired held = context_.store.Acquire(kDefaultTenant, space.store_id, group.blocks, {});
+  Acquired held = context_.store.Acquire(session_->tenant(), space.store_id, group.blocks, {});
   const absl::Time until = SteadyNow() + absl::Milliseconds(hold_ms);
   // Kept in the order in which they end: Tick() looks at the front only.
   const auto after = std::upper_bound(holds_.begin(), holds_.end(), until,
@@ -229,7 +230,7 @@ void Peer::Handle(wire::FetchRequest& request) {
 }
 
 absl::Status Peer::StartFetch(wire::FetchRequest& request) {
-  RETURN_IF_ERROR(Admit(request.request_id));
+  RETURN_IF_ERROR(Admit(request.request_id, Role::kRead));
   ASSIGN_OR_RETURN(const SessionNamespace* space, FindNamespace(request.namespace_id));
   RETURN_IF_ERROR(ValidateItems(request.items, request.slots, space->layout));
   if (request.remaining_ms == 0) return absl::DeadlineExceededError("the fetch had no time left when it arrived");
@@ -239,7 +240,7 @@ absl::Status Peer::StartFetch(wire::FetchRequest& request) {
   std::vector<ExtentSelector> wanted;
   wanted.reserve(request.items.size());
   for (const wire::TransferItem& item : request.items) wanted.push_back({item.kind, item.layer});
-  Acquired acquired = context_.store.Acquire(kDefaultTenant, space->store_id, request.blocks, wanted);
+  Acquired acquired = context_.store.Acquire(session_->tenant(), space->store_id, request.blocks, wanted);
   const auto accepted = static_cast<uint32_t>(acquired.references.size());
   request.blocks = {};  // the references name them from here on
   request.slots.resize(accepted);
@@ -279,16 +280,16 @@ void Peer::Handle(const wire::ActionRequest& request) {
 }
 
 absl::StatusOr<uint32_t> Peer::Act(const wire::ActionRequest& request) {
-  RETURN_IF_ERROR(Admit(request.request_id));
+  RETURN_IF_ERROR(Admit(request.request_id, request.action == wire::BlockAction::kRemove ? Role::kFill : Role::kRead));
   ASSIGN_OR_RETURN(const SessionNamespace* space, FindNamespace(request.namespace_id));
   ExtentStore& store = context_.store;
   switch (request.action) {
     case wire::BlockAction::kPin:
-      return store.Pin(session_->id(), kDefaultTenant, space->store_id, request.blocks);
+      return store.Pin(session_->id(), session_->tenant(), space->store_id, request.blocks);
     case wire::BlockAction::kUnpin:
-      return store.Unpin(session_->id(), kDefaultTenant, space->store_id, request.blocks);
+      return store.Unpin(session_->id(), session_->tenant(), space->store_id, request.blocks);
     case wire::BlockAction::kRemove:
-      return store.Remove(kDefaultTenant, space->store_id, request.blocks);
+      return store.Remove(session_->tenant(), space->store_id, request.blocks);
   }
   return absl::InvalidArgumentError("unknown action");
 }

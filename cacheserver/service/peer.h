@@ -98,7 +98,8 @@ class Peer final : public ConnectionEvents, public std::enable_shared_from_this<
     Misbehaved(absl::InvalidArgumentError("a message that clients don't send"));
   }
 
-  absl::Status Admit(uint64_t request_id) const;
+  // Whether the session has the role, and room for another request.
+  absl::Status Admit(uint64_t request_id, Role role) const;
   absl::StatusOr<const SessionNamespace*> FindNamespace(uint32_t id) const;
   absl::Status StartFetch(wire::FetchRequest& request);
   absl::Status StartOffer(const wire::OfferRequest& request);

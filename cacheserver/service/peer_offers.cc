@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "cacheserver/service/control_service.h"
 #include "cacheserver/service/fetch.h"
 #include "cacheserver/service/fill.h"
 #include "cacheserver/service/peer.h"
@@ -18,7 +17,7 @@ void Peer::Handle(const wire::OfferRequest& request) {
 }
 
 absl::Status Peer::StartOffer(const wire::OfferRequest& request) {
-  RETURN_IF_ERROR(Admit(request.request_id));
+  RETURN_IF_ERROR(Admit(request.request_id, Role::kFill));
   ASSIGN_OR_RETURN(const SessionNamespace* space, FindNamespace(request.namespace_id));
   if (request.blocks.size() > tuning::kBlocksPerOffer) {
     return absl::InvalidArgumentError(
@@ -30,8 +29,8 @@ absl::Status Peer::StartOffer(const wire::OfferRequest& request) {
                                                      offered_blocks_, " blocks open, the most allowed"));
   }
   ASSIGN_OR_RETURN(ExtentStore::OfferResult made,
-                   context_.store.MakeOffer(session_->id(), kDefaultTenant, space->store_id, request.blocks, request.kv,
-                                            request.e, context_.offer_lease));
+                   context_.store.MakeOffer(session_->id(), session_->tenant(), space->store_id, request.blocks,
+                                            request.kv, request.e, context_.offer_lease));
   OpenOffer& offer = offers_[request.request_id];
   offer.offer = std::move(made.offer);
   offer.layout = space->layout;
@@ -49,7 +48,7 @@ void Peer::Handle(wire::FillRequest& request) {
 }
 
 absl::Status Peer::StartFill(wire::FillRequest& request) {
-  RETURN_IF_ERROR(Admit(request.request_id));
+  RETURN_IF_ERROR(Admit(request.request_id, Role::kFill));
   const auto found = offers_.find(request.offer_id);
   if (found == offers_.end() || found->second.seal.has_value() || found->second.cancel) {
     return absl::NotFoundError(absl::StrCat("offer ", request.offer_id, " is not open on this connection"));

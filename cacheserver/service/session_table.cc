@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/service/session_table.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "cacheserver/service/cluster_secret.h"
 #include "common/base/status.h"
 
@@ -25,8 +27,14 @@ absl::Time SteadyNow() {
   return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
-Session::Session(uint64_t id, std::string key, absl::Time lease_end)
-    : id_(id), key_(std::move(key)), lease_end_(lease_end) {}
+Session::Session(uint64_t id, std::string key, Identity identity, uint32_t tenant, absl::Time expiry)
+    : id_(id), key_(std::move(key)), identity_(std::move(identity)), tenant_(tenant), expiry_(expiry) {}
+
+SessionKey Session::data_key() const {
+  SessionKey key;
+  std::copy(key_.begin(), key_.end(), key.begin());
+  return key;
+}
 
 absl::StatusOr<uint32_t> Session::OpenNamespace(uint32_t store_id, const Digest& bytes, const Layout& layout) {
   absl::MutexLock lock(&mutex_);
@@ -52,7 +60,8 @@ size_t SessionTable::size() const {
   return sessions_.size();
 }
 
-absl::StatusOr<std::shared_ptr<Session>> SessionTable::Open(absl::Time now) {
+absl::StatusOr<std::shared_ptr<Session>> SessionTable::Open(const Identity& identity, uint32_t tenant, size_t most,
+                                                            absl::Time now) {
   ASSIGN_OR_RETURN(std::string random, RandomBytes(sizeof(uint64_t) + Session::kKeyBytes));
   uint64_t id = 0;
   std::memcpy(&id, random.data(), sizeof id);
@@ -61,16 +70,25 @@ absl::StatusOr<std::shared_ptr<Session>> SessionTable::Open(absl::Time now) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the server has ", limits_.sessions, " sessions, the most allowed"));
   }
-  auto session = std::make_shared<Session>(id, random.substr(sizeof id), now + limits_.lease);
+  const auto own = static_cast<size_t>(std::count_if(
+      sessions_.begin(), sessions_.end(), [tenant](const auto& entry) { return entry.second->tenant() == tenant; }));
+  if (own >= most) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("tenant ", identity.tenant, " has ", most, " sessions, the most allowed"));
+  }
+  auto session = std::make_shared<Session>(id, random.substr(sizeof id), identity, tenant,
+                                           now + (identity.valid_until - absl::Now()));
+  session->lease_end_ = std::min(now + limits_.lease, session->expiry_);
   if (id == 0 || !sessions_.emplace(id, session).second) {
     return absl::UnavailableError("the session's number is taken: try again");
   }
   return session;
 }
 
-absl::StatusOr<std::shared_ptr<Session>> SessionTable::Authenticate(uint64_t id, std::string_view key) const {
+absl::StatusOr<std::shared_ptr<Session>> SessionTable::Authenticate(uint64_t id, std::string_view key,
+                                                                    const std::string& tenant) const {
   std::shared_ptr<Session> session = Find(id);
-  if (session == nullptr || !EqualKeys(session->key(), key)) {
+  if (session == nullptr || session->identity().tenant != tenant || !EqualKeys(session->key(), key)) {
     return absl::NotFoundError("no such session: it was closed, its lease ended, or its key is another");
   }
   return session;
@@ -85,7 +103,7 @@ std::shared_ptr<Session> SessionTable::Find(uint64_t id) const {
 void SessionTable::Renew(const Session& session, absl::Time now) {
   absl::MutexLock lock(&mutex_);
   const auto found = sessions_.find(session.id());
-  if (found != sessions_.end()) found->second->lease_end_ = now + limits_.lease;
+  if (found != sessions_.end()) found->second->lease_end_ = std::min(now + limits_.lease, found->second->expiry_);
 }
 
 void SessionTable::Close(const Session& session) {

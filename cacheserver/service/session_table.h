@@ -17,8 +17,10 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "cacheserver/service/identity.h"
 #include "common/key/digest.h"
 #include "common/key/layout.h"
+#include "common/transport/hello.h"
 
 namespace droidspeak {
 
@@ -37,10 +39,15 @@ class Session {
   static constexpr size_t kKeyBytes = 32;
   static constexpr size_t kMaxNamespaces = 256;
 
-  Session(uint64_t id, std::string key, absl::Time lease_end);
+  // `tenant` is the store's number of identity.tenant. The session ends at `expiry` (steady time) at the latest.
+  Session(uint64_t id, std::string key, Identity identity, uint32_t tenant, absl::Time expiry);
 
   uint64_t id() const { return id_; }
   const std::string& key() const { return key_; }
+  // The same, as the data plane has it.
+  SessionKey data_key() const;
+  const Identity& identity() const { return identity_; }
+  uint32_t tenant() const { return tenant_; }
 
   // True once closed or expired; for good.
   bool ended() const { return ended_.load(std::memory_order_acquire); }
@@ -63,6 +70,9 @@ class Session {
 
   const uint64_t id_;
   const std::string key_;
+  const Identity identity_;
+  const uint32_t tenant_;
+  const absl::Time expiry_;
   std::atomic<bool> ended_{false};
   mutable absl::Mutex mutex_;
   absl::Time lease_end_;  // guarded by the table's mutex
@@ -84,11 +94,14 @@ class SessionTable {
   absl::Duration lease() const { return limits_.lease; }
   size_t size() const;
 
-  // RESOURCE_EXHAUSTED when there are too many.
-  [[nodiscard]] absl::StatusOr<std::shared_ptr<Session>> Open(absl::Time now);
-  // For the control plane. NOT_FOUND for a session that is not there, has ended, or has another key: the same answer,
-  // so that nothing can be learnt about others' sessions.
-  [[nodiscard]] absl::StatusOr<std::shared_ptr<Session>> Authenticate(uint64_t id, std::string_view key) const;
+  // RESOURCE_EXHAUSTED when there are too many, of all or of this tenant (`most` of its own). The session ends with the
+  // certificate that identity is from, whatever its lease.
+  [[nodiscard]] absl::StatusOr<std::shared_ptr<Session>> Open(const Identity& identity, uint32_t tenant, size_t most,
+                                                              absl::Time now);
+  // For the control plane. NOT_FOUND for a session that is not there, has ended, is another tenant's, or has another
+  // key: the same answer, so that nothing can be learnt about others' sessions.
+  [[nodiscard]] absl::StatusOr<std::shared_ptr<Session>> Authenticate(uint64_t id, std::string_view key,
+                                                                      const std::string& tenant) const;
   // For the hello, which proves the key itself. Null when there is none.
   std::shared_ptr<Session> Find(uint64_t id) const;
   void Renew(const Session& session, absl::Time now);

@@ -42,7 +42,7 @@ absl::StatusOr<TransportChoice> ChooseTransport(const ServedTransports& served, 
     if (transport.name == "local") reasons.push_back("client and server are on the same host");
     if (!transport.detail.empty()) reasons.push_back(absl::StrCat("version ", transport.detail, " at both ends"));
     if (reasons.empty()) reasons.push_back("the first that both ends have");
-    return TransportChoice{transport.name, transport.address, absl::StrJoin(reasons, "; ")};
+    return TransportChoice{transport.name, transport.address, transport.encrypted, absl::StrJoin(reasons, "; ")};
   }
   for (const OfferedTransport& offer : offers) {
     const bool is_served = std::any_of(served.transports.begin(), served.transports.end(),

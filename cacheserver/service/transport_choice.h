@@ -18,6 +18,7 @@ struct ServedTransport {
   std::string name;
   std::string address;  // path of a socket for `local`, else HOST:PORT
   std::string detail;   // must be equal at both ends: ucx's major.minor version
+  bool encrypted = false;
 };
 
 // What this server serves, best first.
@@ -29,6 +30,7 @@ struct ServedTransports {
 struct TransportChoice {
   std::string name;
   std::string address;
+  bool encrypted = false;
   std::string reason;  // for the client's log
 };
 

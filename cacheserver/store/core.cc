@@ -20,7 +20,8 @@ StoreCore::StoreCore(StoreOptions options, std::unique_ptr<HostPool> pool)
       steady_start_(options_.clock.steady()),
       wall_start_(options_.clock.wall()),
       pool_(std::move(pool)),
-      namespaces_(options_.max_namespaces, pool_->max_extent_bytes()) {}
+      tenants_(options_.max_tenants, options_.quotas),
+      namespaces_(&tenants_, options_.max_namespaces, pool_->max_extent_bytes()) {}
 
 StoreCore::~StoreCore() = default;
 
@@ -98,8 +99,11 @@ void StoreCore::Count(Tier tier, const Block& block, Kind kind, int64_t change) 
   if (!block.linked) return;  // counted off when it was unlinked
   const auto t = static_cast<size_t>(tier);
   const auto k = static_cast<size_t>(kind);
+  const NamespaceEntry* const space = namespaces_.Find(block.namespace_id);
+  const int64_t bytes = change * static_cast<int64_t>(space->extent_bytes(kind));
   counters.extents[t][k].fetch_add(change, std::memory_order_relaxed);
-  counters.bytes[t][k].fetch_add(change * static_cast<int64_t>(ExtentBytes(block, kind)), std::memory_order_relaxed);
+  counters.bytes[t][k].fetch_add(bytes, std::memory_order_relaxed);
+  space->tenant->bytes[t].fetch_add(bytes, std::memory_order_relaxed);
 }
 
 void StoreCore::PutOnHost(Block* block, ExtentSelector extent, std::byte* slot, uint64_t checksum) {

@@ -35,6 +35,7 @@ class StoreCore {
   const StoreOptions& options() const { return options_; }
   HostPool& pool() { return *pool_; }
   Index& index() { return index_; }
+  TenantTable& tenants() { return tenants_; }
   NamespaceTable& namespaces() { return namespaces_; }
   RocksdbTier* disk() { return disk_.get(); }  // null without one
   void set_disk(std::unique_ptr<RocksdbTier> disk) { disk_ = std::move(disk); }
@@ -116,6 +117,7 @@ class StoreCore {
   const absl::Duration steady_start_;
   const absl::Time wall_start_;
   const std::unique_ptr<HostPool> pool_;
+  TenantTable tenants_;
   NamespaceTable namespaces_;
   Index index_;
   std::unique_ptr<RocksdbTier> disk_;

@@ -59,6 +59,10 @@ const HostArena& ExtentStore::arena() const {
   return impl_->core.pool().arena();
 }
 
+absl::StatusOr<uint32_t> ExtentStore::OpenTenant(const std::string& name) {
+  return impl_->core.tenants().Open(name);
+}
+
 absl::StatusOr<uint32_t> ExtentStore::OpenNamespace(uint32_t tenant, const Digest& name, const Layout& layout) {
   return impl_->core.namespaces().Open(tenant, name, layout);
 }

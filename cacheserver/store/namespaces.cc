@@ -25,6 +25,8 @@ absl::StatusOr<uint32_t> NamespaceTable::Open(uint32_t tenant, const Digest& nam
                                                      FormatBytes(max_extent_bytes_)));
     }
   }
+  TenantEntry* const owner = tenants_->Find(tenant);
+  if (owner == nullptr) return absl::InvalidArgumentError(absl::StrCat("there is no tenant ", tenant));
   absl::MutexLock lock(&mutex_);
   const auto known = by_name_.find(BlockKey{tenant, name});
   if (known != by_name_.end()) {
@@ -36,16 +38,24 @@ absl::StatusOr<uint32_t> NamespaceTable::Open(uint32_t tenant, const Digest& nam
   if (by_id_.size() >= max_namespaces_) {
     return absl::ResourceExhaustedError(absl::StrCat("the server has its limit of ", max_namespaces_, " namespaces"));
   }
+  const auto own = static_cast<size_t>(std::count_if(
+      by_id_.begin(), by_id_.end(), [owner](const auto& entry) { return entry.second->tenant == owner; }));
+  if (own >= owner->quota.namespaces) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("tenant ", owner->name, " has its quota of ", owner->quota.namespaces, " namespaces"));
+  }
   const uint32_t id = next_id_++;
-  by_id_.emplace(id, std::make_unique<NamespaceEntry>(NamespaceRow{id, tenant, name, layout}, false));
+  by_id_.emplace(id,
+                 std::make_unique<NamespaceEntry>(NamespaceRow{id, tenant, name, layout, owner->name}, owner, false));
   by_name_.emplace(BlockKey{tenant, name}, id);
   return id;
 }
 
 bool NamespaceTable::Restore(const NamespaceRow& row) {
+  if (!tenants_->Restore(row.tenant, row.tenant_name)) return false;
   absl::MutexLock lock(&mutex_);
   if (by_id_.contains(row.id) || !by_name_.emplace(BlockKey{row.tenant, row.name}, row.id).second) return false;
-  by_id_.emplace(row.id, std::make_unique<NamespaceEntry>(row, true));
+  by_id_.emplace(row.id, std::make_unique<NamespaceEntry>(row, tenants_->Find(row.tenant), true));
   next_id_ = std::max(next_id_, row.id + 1);
   return true;
 }

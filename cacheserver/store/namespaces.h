@@ -11,13 +11,16 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "cacheserver/store/tenants.h"
 #include "cacheserver/tiers/records.h"
 
 namespace droidspeak {
 
 struct NamespaceEntry {
-  NamespaceEntry(const NamespaceRow& row, bool on_disk) : row(row), on_disk(on_disk) {}
+  NamespaceEntry(const NamespaceRow& row, TenantEntry* tenant, bool on_disk)
+      : row(row), tenant(tenant), on_disk(on_disk) {}
   const NamespaceRow row;
+  TenantEntry* const tenant;  // not owned
   std::atomic<bool> on_disk;  // its row is in RocksDB; written by the maintenance thread
 
   uint64_t extent_bytes(Kind kind) const { return row.layout.extent_bytes(kind); }
@@ -29,17 +32,19 @@ struct NamespaceEntry {
 // Thread-safe. Entries live as long as the table; ids are never reused.
 class NamespaceTable {
  public:
-  NamespaceTable(uint32_t max_namespaces, uint64_t max_extent_bytes)
-      : max_namespaces_(max_namespaces), max_extent_bytes_(max_extent_bytes) {}
+  // `tenants` outlives the table.
+  NamespaceTable(TenantTable* tenants, uint32_t max_namespaces, uint64_t max_extent_bytes)
+      : tenants_(tenants), max_namespaces_(max_namespaces), max_extent_bytes_(max_extent_bytes) {}
 
   // The errors are ExtentStore::OpenNamespace's.
   [[nodiscard]] absl::StatusOr<uint32_t> Open(uint32_t tenant, const Digest& name, const Layout& layout);
-  // At recovery. False if its id or name is there already.
+  // At recovery. False if its id or name is there already, or its tenant contradicts what is known.
   bool Restore(const NamespaceRow& row);
   // Null for an unknown id.
   NamespaceEntry* Find(uint32_t id) const;
 
  private:
+  TenantTable* const tenants_;
   const uint32_t max_namespaces_;
   const uint64_t max_extent_bytes_;
   mutable absl::Mutex mutex_;

@@ -130,6 +130,8 @@ std::string NamespaceRow::Encode() const {
   std::string row;
   Append(row, tenant);
   Append(row, name);
+  Append(row, static_cast<uint32_t>(tenant_name.size()));
+  row.append(tenant_name);
   row.append(layout.ToString());
   return Sealed(NamespaceRowKey(id), std::move(row));
 }
@@ -142,8 +144,12 @@ absl::StatusOr<NamespaceRow> NamespaceRow::Decode(std::string_view key, std::str
   Reader reader(body);
   row.tenant = reader.Take<uint32_t>();
   row.name = reader.Take<Digest>();
-  if (!reader.ok() || !key_reader.ok()) return absl::DataLossError("a namespace's row is cut short");
-  ASSIGN_OR_RETURN(row.layout, Layout::Parse(reader.rest()));
+  const auto tenant_bytes = reader.Take<uint32_t>();
+  if (!reader.ok() || !key_reader.ok() || reader.rest().size() < tenant_bytes) {
+    return absl::DataLossError("a namespace's row is cut short");
+  }
+  row.tenant_name = std::string(reader.rest().substr(0, tenant_bytes));
+  ASSIGN_OR_RETURN(row.layout, Layout::Parse(reader.rest().substr(tenant_bytes)));
   return row;
 }
 

@@ -17,7 +17,7 @@
 
 namespace droidspeak {
 
-inline constexpr uint32_t kStoreFormatVersion = 1;
+inline constexpr uint32_t kStoreFormatVersion = 2;
 
 // Keys. Directory: one byte of type, then the identity. Extents: tenant (big-endian, so that tenants lie apart) ‖ hash
 // ‖ kind ‖ layer.
@@ -39,6 +39,7 @@ struct NamespaceRow {
   uint32_t tenant = 0;
   Digest name;
   Layout layout;
+  std::string tenant_name;  // whose number `tenant` is
   static absl::StatusOr<NamespaceRow> Decode(std::string_view key, std::string_view bytes);
   std::string Encode() const;
 };

@@ -12,21 +12,24 @@
 #include "common/base/status.h"
 #include "common/key/placement.h"
 #include "common/memory/host_arena.h"
+#include "common/tls/certificate.h"
 
 namespace droidspeak {
 namespace {
 
 // What this client can use, best first.
-std::vector<std::string> AllowedTransports(const std::string& choice) {
-  if (choice == "auto") return {"local", "tcp", "ucx"};
-  return {choice};
+std::vector<std::string> AllowedTransports(const ClientOptions& options) {
+  if (options.transport != "auto") return {options.transport};
+  if (!options.tls.empty()) return {"local", "tcp"};  // ucx does not encrypt
+  return {"local", "tcp", "ucx"};
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
   if (options.servers.empty()) return absl::InvalidArgumentError("no servers are given");
-  ASSIGN_OR_RETURN(std::unique_ptr<Reactor> reactor, Reactor::Create(AllowedTransports(options.transport)));
+  if (!options.tls.empty()) RETURN_IF_ERROR(CheckTlsFiles(options.tls));
+  ASSIGN_OR_RETURN(std::unique_ptr<Reactor> reactor, Reactor::Create(AllowedTransports(options)));
   auto client = std::make_unique<ClientImpl>(options, std::move(reactor));
   RETURN_IF_ERROR(client->WaitUntilConnected());
   return client;
@@ -37,7 +40,7 @@ ClientImpl::ClientImpl(ClientOptions options, std::unique_ptr<Reactor> reactor)
   for (const ServerAddress& server : options_.servers) {
     names_.push_back(server.name);
     sessions_.push_back(std::make_unique<ServerSession>(*reactor_, directory_, server, reactor_->transports(),
-                                                        options_.connect_timeout));
+                                                        options_.tls, options_.connect_timeout));
   }
 }
 

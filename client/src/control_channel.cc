@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status.h"
+#include "common/tls/grpc_credentials.h"
 #include "common/transport/transport.h"
 #include "droidspeak/v1/control.grpc.pb.h"
 
@@ -55,13 +56,14 @@ struct ControlChannel::Stub {
   }
 };
 
-ControlChannel::ControlChannel(const std::string& host_port) : host_port_(host_port), stub_(std::make_unique<Stub>()) {
+ControlChannel::ControlChannel(const std::string& host_port, const TlsFiles& tls)
+    : host_port_(host_port), secure_(!tls.empty()), stub_(std::make_unique<Stub>()) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a client's failures are its own
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  stub_->control =
-      v1::Control::NewStub(grpc::CreateCustomChannel(host_port, grpc::InsecureChannelCredentials(), arguments));
+  const auto credentials = secure_ ? ClientTlsCredentials(tls) : grpc::InsecureChannelCredentials();
+  stub_->control = v1::Control::NewStub(grpc::CreateCustomChannel(host_port, credentials, arguments));
 }
 
 ControlChannel::~ControlChannel() = default;
@@ -87,6 +89,12 @@ absl::StatusOr<ControlChannel::Opened> ControlChannel::OpenSession(const std::ve
   Opened opened;
   opened.session = {response.session_id(), {}, response.server_name(), response.transport(), response.data_address()};
   std::memcpy(opened.session.key.data(), response.session_key().data(), opened.session.key.size());
+  opened.session.encrypted = response.encrypted();
+  // Over a network nothing is sent in the clear that was asked for under TLS, whatever a server says.
+  if (secure_ && response.transport() == "tcp" && !response.encrypted()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the server at ", host_port_, " does not encrypt its data plane; expected TLS"));
+  }
   opened.lease = absl::Milliseconds(response.lease_ms());
   opened.secret_id = response.cluster_secret_id();
   opened.reason = response.reason();

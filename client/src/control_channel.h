@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/src/link.h"
+#include "common/base/tls_files.h"
 #include "droidspeak/keys.h"
 
 namespace droidspeak {
@@ -20,7 +21,8 @@ namespace droidspeak {
 // Each call blocks, at most `timeout`, less when `stop` is requested. Thread-safe.
 class ControlChannel {
  public:
-  explicit ControlChannel(const std::string& host_port);
+  // `tls` is empty or has passed CheckTlsFiles().
+  ControlChannel(const std::string& host_port, const TlsFiles& tls);
   ~ControlChannel();
 
   struct Opened {
@@ -47,6 +49,7 @@ class ControlChannel {
  private:
   struct Stub;
   const std::string host_port_;
+  const bool secure_;
   const std::unique_ptr<Stub> stub_;
 };
 

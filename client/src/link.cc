@@ -7,6 +7,7 @@
 
 #include "common/base/log.h"
 #include "common/base/status.h"
+#include "common/transport/session_tls_key.h"
 
 namespace droidspeak {
 namespace {
@@ -50,7 +51,9 @@ void Link::Connect() {
     Ended(absl::InternalError(absl::StrCat("no worker for transport '", session_.transport, "'")));
     return;
   }
-  absl::StatusOr<std::unique_ptr<Connection>> connection = worker->Connect(session_.address, this);
+  absl::StatusOr<std::unique_ptr<Connection>> connection =
+      session_.encrypted ? worker->ConnectEncrypted(session_.address, TlsKeyOf(session_.id, session_.key), this)
+                         : worker->Connect(session_.address, this);
   if (!connection.ok()) {
     Ended(connection.status());
     return;

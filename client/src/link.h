@@ -37,6 +37,7 @@ struct SessionInfo {
   std::string server_name;
   std::string transport;
   std::string address;
+  bool encrypted = false;  // with a key that follows from `key`
 };
 
 // Made anew for each connection: a link that has closed stays closed. Thread-safe; the connection itself is touched on

@@ -22,13 +22,13 @@ constexpr absl::Duration kGoodbyeTimeout = absl::Milliseconds(200);
 }  // namespace
 
 ServerSession::ServerSession(Reactor& reactor, Directory& directory, ServerAddress address,
-                             std::vector<std::string> transports, absl::Duration connect_timeout)
+                             std::vector<std::string> transports, const TlsFiles& tls, absl::Duration connect_timeout)
     : reactor_(reactor),
       directory_(directory),
       address_(std::move(address)),
       transports_(std::move(transports)),
       connect_timeout_(connect_timeout),
-      channel_(address_.host_port) {
+      channel_(address_.host_port, tls) {
   thread_ = std::make_unique<Thread>("ds-session", [this](const std::stop_token& stop) { Run(stop); });
 }
 

@@ -28,7 +28,7 @@ class ServerSession {
  public:
   // `directory` has the regions and namespaces that each new link needs; it outlives the session, as does `reactor`.
   ServerSession(Reactor& reactor, Directory& directory, ServerAddress address, std::vector<std::string> transports,
-                absl::Duration connect_timeout);
+                const TlsFiles& tls, absl::Duration connect_timeout);
   ~ServerSession();
 
   // Waits until the first attempt to connect has ended, and says how.

@@ -26,6 +26,15 @@ class StoreState::OfferAnswered : public Pending {
  public:
   OfferAnswered(std::shared_ptr<StoreState> store, int part) : store_(std::move(store)), part_(part) {}
   bool OnAnswer(const wire::Message& message) override {
+    if (const auto* refused = std::get_if<wire::StatusAnswer>(&message)) {
+      const absl::Status why = ToStatus(refused->code, refused->text);
+      // A server without room is like one that wants nothing; one that takes nothing from us is a mistake to be told
+      // of.
+      if (absl::IsPermissionDenied(why)) {
+        absl::MutexLock lock(&store_->mutex_);
+        store_->first_error_.Update(why);
+      }
+    }
     store_->OnOffer(part_, std::get_if<wire::OfferAnswer>(&message));
     return true;
   }

@@ -129,6 +129,14 @@ std::optional<int> Program::Parse(int argc, const char* const* argv) {
   return std::nullopt;
 }
 
+void AddTlsOptions(CLI::App& app, TlsFiles& files, const std::string& whose) {
+  app.add_option("--tls-cert", files.certificate, "Certificate of " + whose + " with its chain (PEM)")
+      ->type_name("FILE");
+  app.add_option("--tls-key", files.key, "Its private key (PEM, without a passphrase)")->type_name("FILE");
+  app.add_option("--tls-ca", files.ca, "Authorities whose signature is believed in the other end's certificate (PEM)")
+      ->type_name("FILE");
+}
+
 int UsageError(const CLI::App& app, const std::string& message) {
   std::cerr << app.get_name() << ": " << message << "\nTry " << app.get_name() << " --help.\n";
   return kExitUsage;

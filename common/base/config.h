@@ -10,6 +10,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/time/time.h"
 #include "common/base/host_port.h"
+#include "common/base/tls_files.h"
 
 namespace droidspeak {
 
@@ -48,6 +49,8 @@ class Program {
 CLI::Option* AddBytesOption(CLI::App& app, const std::string& name, uint64_t& value, const std::string& help);
 CLI::Option* AddDurationOption(CLI::App& app, const std::string& name, absl::Duration& value, const std::string& help);
 CLI::Option* AddHostPortOption(CLI::App& app, const std::string& name, HostPort& value, const std::string& help);
+// --tls-cert, --tls-key and --tls-ca; `whose` names the program in their help ("this client").
+void AddTlsOptions(CLI::App& app, TlsFiles& files, const std::string& whose);
 
 // Prints `message` to standard error as "NAME: message" and returns kExitUsage, for checks that follow Parse().
 int UsageError(const CLI::App& app, const std::string& message);

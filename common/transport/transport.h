@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -36,6 +37,15 @@ struct RemoteRange {
   uint64_t offset = 0;
   uint64_t bytes = 0;
 };
+
+// 32 bytes that both ends know before they connect, and a name of at most 64 bytes by which the accepting end finds
+// them.
+struct SharedKey {
+  std::string name;
+  std::string key;
+};
+// The key of that name; nothing when there is none. `name` is whatever a stranger sent.
+using KeyFinder = std::function<std::optional<std::string>(std::string_view name)>;
 
 class Connection;
 
@@ -106,6 +116,18 @@ class Worker {
   // outlives the connection. Fails at once, or by OnClosed later.
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Connection>> Connect(const std::string& address,
                                                                             ConnectionEvents* events) = 0;
+
+  // As Connect(), to a listener that encrypts; both ends prove that they know the key. UNIMPLEMENTED by transports that
+  // cannot encrypt.
+  [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Connection>> ConnectEncrypted(const std::string&,
+                                                                                     const SharedKey&,
+                                                                                     ConnectionEvents*) {
+    return absl::UnimplementedError("this transport cannot encrypt");
+  }
+  // Before Listen(): takes no connections but encrypted ones with a key that `keys` knows.
+  [[nodiscard]] virtual absl::Status AcceptEncryptedOnly(KeyFinder) {
+    return absl::UnimplementedError("this transport cannot encrypt");
+  }
 
   // Makes `memory` usable as source of Push and destination of Pull, cheaply (registered or pinned once). Optional for
   // correctness. The memory outlives the worker.

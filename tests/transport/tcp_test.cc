@@ -252,7 +252,7 @@ TEST_P(TcpTest, EachAddressOfANameIsTried) {
   for (size_t i = 1; i < dead && !socket.ok(); ++i) socket = tcp::StartConnecting(addresses[i]);
   ASSERT_TRUE(socket.ok()) << socket.status();
   tcp::TcpConnection connection(static_cast<tcp::TcpWorker*>(client_worker_.get()), tcp::TcpConnection::Role::kClient,
-                                *std::move(socket), addresses);
+                                {*std::move(socket), nullptr}, addresses, std::nullopt);
   connection.set_events(&client_);
   ASSERT_TRUE(connection.Send(BytesOf("found")).ok());
   ASSERT_TRUE(RunUntil([&] { return server_.messages.size() == 1 || client_.closed; }));

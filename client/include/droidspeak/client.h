@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/base/tls_files.h"
 #include "droidspeak/keys.h"
 
 namespace droidspeak {
@@ -34,6 +35,9 @@ struct ServerAddress {
 struct ClientOptions {
   std::vector<ServerAddress> servers;
   std::string transport = "auto";  // or local, tcp, ucx: refuse anything else than that
+  // This client's certificate and whom it believes. With them a server must show a certificate for the host in its
+  // address, and all that leaves this host is encrypted; except over `ucx`, which is never chosen by `auto` then.
+  TlsFiles tls;
   bool verify_checksums = true;
   absl::Duration connect_timeout = absl::Seconds(5);
   absl::Duration request_timeout = absl::Seconds(2);  // coverage, offers and seals
@@ -126,7 +130,8 @@ class Store {
   // Waits until the servers have read every source given so far: they may be reused. Not OK: something was not stored;
   // the sources may be reused all the same unless DEADLINE_EXCEEDED.
   [[nodiscard]] virtual absl::Status WaitFilled(absl::Time deadline) = 0;
-  // Ends the offer. With `durable`, OK means that all of it survives a crash and power loss.
+  // Ends the offer. With `durable`, OK means that all of it survives a crash and power loss. PERMISSION_DENIED: this
+  // client may not store.
   [[nodiscard]] virtual absl::Status Seal(bool durable, absl::Time deadline) = 0;
 };
 
@@ -150,8 +155,8 @@ struct NamespaceHandle {
 class Client {
  public:
   // Connects to all servers at once. Those that cannot be reached are retried in the background and are misses until
-  // then; UNAVAILABLE, naming each and why, only when none can. FAILED_PRECONDITION: a server has another name,
-  // protocol version or cluster secret than expected.
+  // then; UNAVAILABLE, naming each and why, only when none can. INVALID_ARGUMENT: `tls` is wrong. FAILED_PRECONDITION:
+  // a server has another name, protocol version or cluster secret than expected.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Client>> Connect(const ClientOptions& options);
   virtual ~Client() = default;
 

@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "common/base/status.h"
-#include "common/transport/tcp/socket.h"
 
 namespace droidspeak::tcp {
 namespace {
@@ -50,6 +49,7 @@ void Stream::Add(Out out) {
 }
 
 absl::Status Stream::Flush(std::vector<uint64_t>& sent) {
+  if (queue_.empty() && socket_.WantsOutput(false)) RETURN_IF_ERROR(socket_.Write({}).status());
   for (uint64_t turn = 0; turn < kTurnBytes && !queue_.empty();) {
     std::array<iovec, kMaxPieces> pieces;
     size_t count = 0;
@@ -68,7 +68,7 @@ absl::Status Stream::Flush(std::vector<uint64_t>& sent) {
       offered += out->bytes() - skip;
       skip = 0;
     }
-    ASSIGN_OR_RETURN(const size_t written, WriteSome(socket(), absl::MakeConstSpan(pieces.data(), count)));
+    ASSIGN_OR_RETURN(const size_t written, socket_.Write(absl::MakeConstSpan(pieces.data(), count)));
     Sent(written, sent);
     if (written < offered) return absl::OkStatus();
     turn += written;
@@ -134,7 +134,7 @@ absl::StatusOr<bool> Stream::ReadOnce(absl::Span<std::byte> scratch, size_t& hel
   const uint64_t of_payload = std::min(left_, kGatherBytes);
   if (of_payload < left_) behind = 0;
   const std::array<iovec, 2> pieces = {Piece(place_, of_payload), Piece(scratch.data() + held, behind)};
-  ASSIGN_OR_RETURN(const size_t got, ReadSome(socket(), pieces));
+  ASSIGN_OR_RETURN(const size_t got, socket_.Read(pieces));
   const uint64_t placed = std::min<uint64_t>(got, of_payload);
   if (place_ != nullptr) place_ += placed;
   left_ -= placed;
@@ -165,10 +165,10 @@ absl::StatusOr<size_t> Stream::Parse(FrameSink& sink, absl::Span<const std::byte
 }
 
 void Stream::SetLowWaterMark() {
-  const size_t wanted = left_ < kLargeBytes ? 1 : std::min(left_, kLowWaterBytes);
+  const size_t wanted = left_ < kLargeBytes ? 1 : std::min(left_ - socket_.held_back(), kLowWaterBytes);
   if (wanted == low_water_) return;
   low_water_ = wanted;
-  SetLowWater(socket(), wanted);
+  SetLowWater(fd(), wanted);
 }
 
 }  // namespace droidspeak::tcp

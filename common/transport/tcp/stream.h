@@ -13,8 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "common/base/owned_fd.h"
 #include "common/transport/tcp/frame.h"
+#include "common/transport/tcp/stream_socket.h"
 
 namespace droidspeak::tcp {
 
@@ -39,7 +39,7 @@ class Stream {
   // What Receive() works in, shared by all streams of a thread.
   static constexpr size_t kScratchBytes = size_t{64} << 10;
 
-  explicit Stream(OwnedFd socket) : socket_(std::move(socket)) {}
+  explicit Stream(StreamSocket socket) : socket_(std::move(socket)) {}
 
   // Queues a frame without a payload, with one that it owns, or with header.bytes at `payload`, which stay as they are
   // until `token` comes out of Flush() or DropQueue().
@@ -51,7 +51,10 @@ class Stream {
   [[nodiscard]] absl::Status Flush(std::vector<uint64_t>& sent);
   // Forgets all that is queued, and appends its tokens.
   void DropQueue(std::vector<uint64_t>& dropped);
-  bool has_queued() const { return !queue_.empty(); }
+  // To be flushed when the socket takes more.
+  bool wants_output() const { return socket_.WantsOutput(!queue_.empty()); }
+  // To be received from although the socket has nothing new.
+  bool has_input() const { return socket_.has_input(); }
   // A payload that is being received, or is queued, lies in [start, start + bytes).
   bool Uses(const std::byte* start, uint64_t bytes) const;
   uint64_t queued_bytes() const { return queued_bytes_; }
@@ -61,9 +64,9 @@ class Stream {
   // Reads what has arrived, up to a bound: how many frames were finished. UNAVAILABLE at the stream's end.
   [[nodiscard]] absl::StatusOr<int> Receive(FrameSink& sink, absl::Span<std::byte> scratch);
 
-  int socket() const { return socket_.get(); }
+  int fd() const { return socket_.fd(); }
   // Another socket takes the place of one that was never connected.
-  void Replace(OwnedFd socket) { socket_ = std::move(socket); }
+  void Replace(OwnedFd socket) { socket_.Replace(std::move(socket)); }
 
  private:
   struct Out {
@@ -86,7 +89,7 @@ class Stream {
   [[nodiscard]] absl::StatusOr<size_t> Parse(FrameSink& sink, absl::Span<const std::byte> bytes, int& frames);
   void SetLowWaterMark();
 
-  OwnedFd socket_;
+  StreamSocket socket_;
 
   std::deque<Out> queue_;
   uint64_t front_sent_ = 0;  // bytes of the first that have gone

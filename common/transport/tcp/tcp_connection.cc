@@ -13,10 +13,12 @@
 
 namespace droidspeak::tcp {
 
-TcpConnection::TcpConnection(TcpWorker* worker, Role role, OwnedFd socket, std::vector<SocketAddress> peers)
-    : worker_(worker), role_(role), peers_(std::move(peers)) {
+TcpConnection::TcpConnection(TcpWorker* worker, Role role, StreamSocket socket, std::vector<SocketAddress> peers,
+                             std::optional<SharedKey> key)
+    : worker_(worker), role_(role), key_(std::move(key)), peers_(std::move(peers)) {
   id_ = AddMember(std::move(socket), role == Role::kClient)->id;
   if (role == Role::kClient) first().Queue({FrameType::kOpen, 0, kMagic, 0, 0});
+  if (first().has_input()) WantTurn();  // came with its first frame
 }
 
 TcpConnection::~TcpConnection() {
@@ -98,26 +100,26 @@ absl::Status TcpConnection::Pull(std::byte* destination, const RemoteRange& from
 void TcpConnection::Authorize() {
   if (authorized_ || state_ != State::kOpen) return;
   authorized_ = true;
-  more_streams_ = worker_->MoreStreamsTo(peers_.front(), first().socket());
+  more_streams_ = worker_->MoreStreamsTo(peers_.front(), first().fd());
   if (more_streams_ == 0) return;
   ticket_ = worker_->AddTicket(this);
   first().Queue({FrameType::kStreams, more_streams_, ticket_[0], ticket_[1], 0});
   WantTurn();
 }
 
-void TcpConnection::Join(OwnedFd socket) {
+void TcpConnection::Join(StreamSocket socket) {
   if (state_ != State::kOpen || more_streams_ == 0) return;
   if (--more_streams_ == 0) worker_->RemoveTicket(std::exchange(ticket_, {}));
   AddMember(std::move(socket), false)->stream->Queue({FrameType::kJoined, 0, 0, 0, 0});
   WantTurn();
 }
 
-TcpConnection::Member* TcpConnection::AddMember(OwnedFd socket, bool connecting) {
+TcpConnection::Member* TcpConnection::AddMember(StreamSocket socket, bool connecting) {
   Member& member = streams_.emplace_back();
   member.stream = std::make_unique<Stream>(std::move(socket));
   member.connecting = connecting;
   member.watches_output = connecting;
-  member.id = worker_->Add(this, member.stream->socket(), connecting);
+  member.id = worker_->Add(this, member.stream->fd(), connecting);
   return &member;
 }
 
@@ -172,6 +174,8 @@ int TcpConnection::OnReady(uint64_t stream_id, uint32_t epoll_events) {
   if (!member->connecting || OnConnected(*member)) {
     if ((epoll_events & EPOLLOUT) != 0) WantTurn();
     if ((epoll_events & ~uint32_t{EPOLLOUT}) != 0) done += ReceiveFrom(*member);
+    // Under TLS what is to be done next does not follow from the socket alone.
+    if (member->stream->has_input() || (member->stream->wants_output() && !member->watches_output)) WantTurn();
   }
   RemoveFailed();
   return done;
@@ -179,7 +183,7 @@ int TcpConnection::OnReady(uint64_t stream_id, uint32_t epoll_events) {
 
 // False when it was not made: without its first stream a connection ends, without another it goes on.
 bool TcpConnection::OnConnected(Member& member) {
-  const absl::Status connected = ConnectResult(member.stream->socket());
+  const absl::Status connected = ConnectResult(member.stream->fd());
   member.connecting = false;
   if (connected.ok()) {
     WantTurn();
@@ -196,14 +200,16 @@ bool TcpConnection::ConnectToNext(Member& member) {
   if (!socket.ok()) return false;
   member.stream->Replace(*std::move(socket));
   member.connecting = true;
-  worker_->Watch(member.id, member.stream->socket(), true);
+  worker_->Watch(member.id, member.stream->fd(), true);
   return true;
 }
 
 int TcpConnection::Turn() {
   in_turn_ = false;
   for (size_t i = 0; i < streams_.size() && state_ == State::kOpen; ++i) {
-    if (!streams_[i].connecting) Flush(streams_[i]);
+    if (streams_[i].stream->has_input()) ReceiveFrom(streams_[i]);
+    if (!streams_[i].connecting && state_ == State::kOpen) Flush(streams_[i]);
+    if (state_ == State::kOpen && streams_[i].stream->has_input()) WantTurn();
   }
   RemoveFailed();
   const std::vector<uint64_t> sent = std::exchange(sent_, {});
@@ -219,10 +225,10 @@ void TcpConnection::Flush(Member& member) {
     ReceiveFrom(member);  // what the peer said before it went
     return Fail(member, flushed);
   }
-  const bool watch = member.stream->has_queued();
+  const bool watch = member.stream->wants_output();
   if (watch == member.watches_output) return;
   member.watches_output = watch;
-  worker_->Watch(member.id, member.stream->socket(), watch);
+  worker_->Watch(member.id, member.stream->fd(), watch);
 }
 
 void TcpConnection::Close() {

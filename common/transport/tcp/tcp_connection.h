@@ -31,7 +31,9 @@ class TcpConnection final : public Connection, private FrameSink {
   enum class Role { kClient, kServer };
 
   // `socket` is connected (server), or connecting to the first of `peers` (client), whose others are tried after it.
-  TcpConnection(TcpWorker* worker, Role role, OwnedFd socket, std::vector<SocketAddress> peers);
+  // With a `key` (client), more sockets to the same peer are encrypted like the first.
+  TcpConnection(TcpWorker* worker, Role role, StreamSocket socket, std::vector<SocketAddress> peers,
+                std::optional<SharedKey> key);
   ~TcpConnection() override;
 
   absl::Status Send(absl::Span<const std::byte> message) override;
@@ -50,7 +52,7 @@ class TcpConnection final : public Connection, private FrameSink {
   // Sends what is queued and tells what has ended. Returns how many things it did.
   int Turn();
   // Server: a stream that came with this connection's ticket.
-  void Join(OwnedFd socket);
+  void Join(StreamSocket socket);
 
  private:
   enum class State { kOpen, kEnding, kClosed };
@@ -88,7 +90,7 @@ class TcpConnection final : public Connection, private FrameSink {
   [[nodiscard]] absl::Status CheckOpen() const;
   [[nodiscard]] absl::Status CheckClient() const;
   [[nodiscard]] absl::Status CheckTransfer(const RemoteRange& range) const;
-  Member* AddMember(OwnedFd socket, bool connecting);
+  Member* AddMember(StreamSocket socket, bool connecting);
   Member* FindMember(uint64_t id);
   Member& MemberOf(const Stream& stream);
   // The stream has failed, because of `why`: the connection has, unless the stream never joined.
@@ -106,6 +108,7 @@ class TcpConnection final : public Connection, private FrameSink {
 
   TcpWorker* const worker_;
   const Role role_;
+  const std::optional<SharedKey> key_;
   std::vector<SocketAddress> peers_;  // the first is, or is to be, at the other end
   std::deque<Member> streams_;        // the first carries messages
   uint64_t id_ = 0;                   // of the first

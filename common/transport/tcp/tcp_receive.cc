@@ -124,7 +124,9 @@ absl::Status TcpConnection::OnStreams(const FrameHeader& header) {
   for (uint32_t i = 0; i < header.region; ++i) {
     absl::StatusOr<OwnedFd> socket = StartConnecting(peers_.front());
     if (!socket.ok()) return absl::OkStatus();
-    Member* const member = AddMember(*std::move(socket), true);
+    absl::StatusOr<StreamSocket> wrapped = worker_->Wrap(*std::move(socket), key_);
+    if (!wrapped.ok()) return absl::OkStatus();
+    Member* const member = AddMember(*std::move(wrapped), true);
     member->joined = false;
     member->stream->Queue({FrameType::kJoin, 0, header.number, header.offset, 0});
   }

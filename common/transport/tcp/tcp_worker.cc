@@ -53,13 +53,41 @@ absl::StatusOr<std::string> TcpWorker::Listen(const std::string& address, Accept
   return bound.ToString();
 }
 
+absl::Status TcpWorker::AcceptEncryptedOnly(KeyFinder keys) {
+  if (acceptor_) return absl::FailedPreconditionError("this worker listens already");
+  ASSIGN_OR_RETURN(server_tls_, TlsContext::ForServer(std::move(keys)));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Connection>> TcpWorker::Connect(const std::string& address, ConnectionEvents* events) {
+  return StartConnection(address, std::nullopt, events);
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> TcpWorker::ConnectEncrypted(const std::string& address,
+                                                                        const SharedKey& key,
+                                                                        ConnectionEvents* events) {
+  return StartConnection(address, key, events);
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> TcpWorker::StartConnection(const std::string& address,
+                                                                       const std::optional<SharedKey>& key,
+                                                                       ConnectionEvents* events) {
   ASSIGN_OR_RETURN(std::vector<SocketAddress> found, ResolveAll(address));
-  ASSIGN_OR_RETURN(OwnedFd socket, StartConnectingToAny(found));
+  ASSIGN_OR_RETURN(OwnedFd fd, StartConnectingToAny(found));
+  ASSIGN_OR_RETURN(StreamSocket socket, Wrap(std::move(fd), key));
   auto connection =
-      std::make_unique<TcpConnection>(this, TcpConnection::Role::kClient, std::move(socket), std::move(found));
+      std::make_unique<TcpConnection>(this, TcpConnection::Role::kClient, std::move(socket), std::move(found), key);
   connection->set_events(events);
   return connection;
+}
+
+absl::StatusOr<StreamSocket> TcpWorker::Wrap(OwnedFd socket, const std::optional<SharedKey>& key) {
+  if (!key.has_value()) return StreamSocket(std::move(socket), nullptr);
+  if (client_tls_ == nullptr) {
+    ASSIGN_OR_RETURN(client_tls_, TlsContext::ForClient());
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<TlsLayer> tls, TlsLayer::Create(*client_tls_, socket.get(), *key));
+  return StreamSocket(std::move(socket), std::move(tls));
 }
 
 int TcpWorker::Progress() {
@@ -95,16 +123,22 @@ void TcpWorker::AcceptAll() {
   for (int i = 0; i < kEventsAtOnce; ++i) {
     std::optional<OwnedFd> socket = acceptor_->Accept();
     if (!socket) return;
+    std::unique_ptr<TlsLayer> tls;
+    if (server_tls_ != nullptr) {
+      absl::StatusOr<std::unique_ptr<TlsLayer>> made = TlsLayer::Create(*server_tls_, socket->get(), {});
+      if (!made.ok()) continue;  // without memory for it
+      tls = *std::move(made);
+    }
     const uint64_t id = ++last_id_;
     Watch(id, socket->get(), false);
-    strangers_[id].socket = *std::move(socket);
+    strangers_.emplace(id, Stranger{StreamSocket(*std::move(socket), std::move(tls)), {}, 0});
     if (strangers_.size() > kMaxStrangers) strangers_.erase(strangers_.begin());
   }
 }
 
 void TcpWorker::OnStranger(uint64_t id, Stranger& stranger) {
   const iovec piece{stranger.begun.data() + stranger.bytes, stranger.begun.size() - stranger.bytes};
-  const absl::StatusOr<size_t> got = ReadSome(stranger.socket.get(), {&piece, 1});
+  const absl::StatusOr<size_t> got = stranger.socket.Read({&piece, 1});
   if (got.ok()) {
     stranger.bytes += *got;
     if (stranger.bytes < sizeof(FrameHeader)) return;
@@ -115,19 +149,19 @@ void TcpWorker::OnStranger(uint64_t id, Stranger& stranger) {
   strangers_.erase(id);
 }
 
-void TcpWorker::Introduce(OwnedFd socket, const FrameHeader& header) {
+void TcpWorker::Introduce(StreamSocket socket, const FrameHeader& header) {
   if (header.type == FrameType::kOpen && header.number == kMagic) return Offer(std::move(socket));
   if (header.type != FrameType::kJoin) return;  // somebody who took this for another service
   const auto ticket = tickets_.find({header.number, header.offset});
-  if (ticket == tickets_.end() || !Configure(socket.get()).ok()) return;
+  if (ticket == tickets_.end() || !Configure(socket.fd()).ok()) return;
   ticket->second->Join(std::move(socket));
 }
 
-void TcpWorker::Offer(OwnedFd socket) {
-  const absl::StatusOr<SocketAddress> peer = SocketAddress::OfPeer(socket.get());
-  if (!peer.ok() || !Configure(socket.get()).ok()) return;  // gone already
-  auto owned =
-      std::make_unique<TcpConnection>(this, TcpConnection::Role::kServer, std::move(socket), std::vector{*peer});
+void TcpWorker::Offer(StreamSocket socket) {
+  const absl::StatusOr<SocketAddress> peer = SocketAddress::OfPeer(socket.fd());
+  if (!peer.ok() || !Configure(socket.fd()).ok()) return;  // gone already
+  auto owned = std::make_unique<TcpConnection>(this, TcpConnection::Role::kServer, std::move(socket),
+                                               std::vector{*peer}, std::nullopt);
   TcpConnection* const connection = owned.get();
   ConnectionEvents* const events = accept_(std::move(owned));
   if (events != nullptr) connection->set_events(events);

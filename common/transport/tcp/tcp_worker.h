@@ -29,6 +29,9 @@ class TcpWorker final : public Worker {
 
   absl::StatusOr<std::string> Listen(const std::string& address, AcceptFunction accept) override;
   absl::StatusOr<std::unique_ptr<Connection>> Connect(const std::string& address, ConnectionEvents* events) override;
+  absl::StatusOr<std::unique_ptr<Connection>> ConnectEncrypted(const std::string& address, const SharedKey& key,
+                                                               ConnectionEvents* events) override;
+  absl::Status AcceptEncryptedOnly(KeyFinder keys) override;
   absl::Status Register(const MemoryRegion&) override { return absl::OkStatus(); }  // the kernel copies from anywhere
   int Progress() override;
   bool Arm() override { return turns_.empty(); }
@@ -44,12 +47,14 @@ class TcpWorker final : public Worker {
   uint32_t MoreStreamsTo(const SocketAddress& peer, int socket) const;
   Ticket AddTicket(TcpConnection* connection);
   void RemoveTicket(const Ticket& ticket) { tickets_.erase(ticket); }
+  // A client's end of a socket, encrypted if there is a key.
+  [[nodiscard]] absl::StatusOr<StreamSocket> Wrap(OwnedFd socket, const std::optional<SharedKey>& key);
   absl::Span<std::byte> scratch() { return absl::MakeSpan(scratch_); }
 
  private:
   // An accepted socket whose first frame has not come whole.
   struct Stranger {
-    OwnedFd socket;
+    StreamSocket socket;
     std::array<std::byte, sizeof(FrameHeader)> begun;
     size_t bytes = 0;
   };
@@ -57,16 +62,21 @@ class TcpWorker final : public Worker {
   TcpWorker(OwnedFd epoll, const TcpStreams& streams)
       : epoll_(std::move(epoll)), more_streams_(streams), scratch_(Stream::kScratchBytes) {}
 
+  absl::StatusOr<std::unique_ptr<Connection>> StartConnection(const std::string& address,
+                                                              const std::optional<SharedKey>& key,
+                                                              ConnectionEvents* events);
   TcpConnection* Find(uint64_t stream_id) const;
   int RunTurns();
   void AcceptAll();
   void OnStranger(uint64_t id, Stranger& stranger);
-  void Introduce(OwnedFd socket, const FrameHeader& header);
-  void Offer(OwnedFd socket);
+  void Introduce(StreamSocket socket, const FrameHeader& header);
+  void Offer(StreamSocket socket);
 
   OwnedFd epoll_;
   const TcpStreams more_streams_;
   std::vector<std::byte> scratch_;
+  std::unique_ptr<TlsContext> server_tls_;  // null: connections are accepted in the clear
+  std::unique_ptr<TlsContext> client_tls_;  // once it has been needed
   std::optional<Acceptor> acceptor_;
   AcceptFunction accept_;
   uint64_t last_id_ = 0;  // 0: the listener

@@ -13,6 +13,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "tests/cacheserver/service/service_fixture.h"
+#include "tests/support/certificates.h"
+#include "tests/support/http_get.h"
 #include "tests/support/server_process.h"
 #include "tests/support/taken_port.h"
 
@@ -67,6 +69,10 @@ TEST_P(BadConfigurationTest, IsRefusedWithAMessageThatNamesIt) {
   std::ofstream(folder.path() + "/file") << "plain\n";
   std::ofstream(folder.path() + "/unknown.yaml") << "name: a\nhost-pol: 1GiB\n";
   std::ofstream(folder.path() + "/badvalue.yaml") << "spill-limit: lots\n";
+  const TestAuthority authority;
+  authority.Issue(folder.path(), "a", {"a", {}, {}});
+  authority.Issue(folder.path(), "b", {"b", {}, {}});
+  authority.Issue(folder.path(), "old", {"old", {}, {}, -absl::Hours(1)});
   mkdir((folder.path() + "/other").c_str(), 0700);
   std::ofstream(folder.path() + "/other/cluster-secret-id") << std::string(64, 'a') << "\n";
   // What a case doesn't say itself.
@@ -97,11 +103,22 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"Verbs", "--transport verbs", 2, "--transport verbs is not built yet"},
         BadCase{"UnknownTransport", "--transport pigeon", 2, "expected auto, local, tcp or ucx"},
         BadCase{"GpuPool", "--gpu-pool 1GiB", 2, "--gpu-pool is not built yet"},
-        BadCase{"TlsCert", "--tls-cert x", 2, "--tls-cert is not built yet"},
-        BadCase{"TlsKey", "--tls-key x", 2, "--tls-key is not built yet"},
-        BadCase{"TlsCa", "--tls-ca x", 2, "--tls-ca is not built yet"},
-        BadCase{"TenantRule", "--tenant-rule x", 2, "--tenant-rule is not built yet"},
-        BadCase{"TrustPeers", "--ucx-trust-peers", 2, "--ucx-trust-peers is not built yet"},
+        BadCase{"TlsCert", "--tls-cert FOLDER/none", 2, "--tls-cert FOLDER/none"},
+        BadCase{"TlsKey", "--tls-key FOLDER/file", 2, "--tls-cert is missing"},
+        BadCase{"TlsOtherKey", "--tls-cert FOLDER/a.crt --tls-key FOLDER/b.key --tls-ca FOLDER/a-ca.crt", 2,
+                "--tls-key FOLDER/b.key: is not the key of the certificate in FOLDER/a.crt"},
+        BadCase{"TlsNoCa", "--tls-cert FOLDER/a.crt --tls-key FOLDER/a.key --tls-ca FOLDER/file", 2,
+                "--tls-ca FOLDER/file: no certificate in PEM"},
+        BadCase{"TlsExpired", "--tls-cert FOLDER/old.crt --tls-key FOLDER/old.key --tls-ca FOLDER/a-ca.crt", 2,
+                "--tls-cert FOLDER/old.crt: is valid from"},
+        BadCase{"TlsUcx", "--transport ucx --tls-cert FOLDER/a.crt --tls-key FOLDER/a.key --tls-ca FOLDER/a-ca.crt", 2,
+                "--transport ucx with TLS"},
+        BadCase{"TenantField", "--tenant-rule shoe", 2, "--tenant-rule 'shoe': expected FIELD or FIELD:REGEX"},
+        BadCase{"TenantPattern", "--tenant-rule dns:a(b", 2, "--tenant-rule 'dns:a(b'"},
+        BadCase{"RolePattern", "--role-rule ou:abc", 2, "expected a regular expression with one group"},
+        BadCase{"Quota", "--quota team-a=1GiB", 2, "--quota 'team-a=1GiB': expected TENANT KEY=VALUE"},
+        BadCase{"QuotaKey", "--quota 'team-a memory=1GiB'", 2, "'memory': expected host-pool, spill, bandwidth"},
+        BadCase{"QuotaTwice", "--quota 'a spill=1GiB' --quota 'a spill=2GiB'", 2, "--quota: a has two"},
         BadCase{"BadSize", "--host-pool many", 2, "--host-pool"},
         BadCase{"SmallPool", "--host-pool 1MiB", 2, "expected at least 16MiB"},
         BadCase{"HugePool", "--host-pool 1000TiB", 2, "is more than this machine's memory"},

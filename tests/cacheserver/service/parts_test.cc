@@ -106,8 +106,8 @@ TEST(SessionTableTest, SessionsEndOnceByCloseOrLease) {
   std::vector<uint64_t> ended;
   SessionTable table({.sessions = 8, .lease = absl::Seconds(10)}, [&](uint64_t id) { ended.push_back(id); });
   const absl::Time start = absl::UnixEpoch();
-  const auto a = table.Open(start).value();
-  const auto b = table.Open(start).value();
+  const auto a = table.Open(Identity::Anyone(), 0, SIZE_MAX, start).value();
+  const auto b = table.Open(Identity::Anyone(), 0, SIZE_MAX, start).value();
   EXPECT_EQ(table.ExpireUntil(start + absl::Seconds(9)), 0);
   table.Renew(*a, start + absl::Seconds(5));
   EXPECT_EQ(table.ExpireUntil(start + absl::Seconds(10)), 1);
@@ -122,17 +122,17 @@ TEST(SessionTableTest, SessionsEndOnceByCloseOrLease) {
 
 TEST(SessionTableTest, KeysAreFreshAndNeeded) {
   SessionTable table({}, [](uint64_t) {});
-  const auto a = table.Open(absl::UnixEpoch()).value();
-  const auto b = table.Open(absl::UnixEpoch()).value();
+  const auto a = table.Open(Identity::Anyone(), 0, SIZE_MAX, absl::UnixEpoch()).value();
+  const auto b = table.Open(Identity::Anyone(), 0, SIZE_MAX, absl::UnixEpoch()).value();
   EXPECT_NE(a->key(), b->key());
-  EXPECT_TRUE(table.Authenticate(a->id(), a->key()).ok());
-  EXPECT_TRUE(absl::IsNotFound(table.Authenticate(a->id(), b->key()).status()));
-  EXPECT_TRUE(absl::IsNotFound(table.Authenticate(a->id(), "").status()));
+  EXPECT_TRUE(table.Authenticate(a->id(), a->key(), kDefaultTenantName).ok());
+  EXPECT_TRUE(absl::IsNotFound(table.Authenticate(a->id(), b->key(), kDefaultTenantName).status()));
+  EXPECT_TRUE(absl::IsNotFound(table.Authenticate(a->id(), "", kDefaultTenantName).status()));
 }
 
 TEST(SessionTableTest, NamespacesAreNumberedOnceAndLimited) {
   SessionTable table({}, [](uint64_t) {});
-  const auto session = table.Open(absl::UnixEpoch()).value();
+  const auto session = table.Open(Identity::Anyone(), 0, SIZE_MAX, absl::UnixEpoch()).value();
   EXPECT_EQ(session->OpenNamespace(7, Sha256Of("a"), Layout{}).value(), 1u);
   EXPECT_EQ(session->OpenNamespace(8, Sha256Of("b"), Layout{}).value(), 2u);
   EXPECT_EQ(session->OpenNamespace(7, Sha256Of("a"), Layout{}).value(), 1u);

@@ -79,7 +79,7 @@ class SchedulerTest : public testing::Test {
 
   // A connection of a session of its own, after its hello.
   std::shared_ptr<Peer> NewPeer() {
-    const std::shared_ptr<Session> session = sessions_.Open(SteadyNow()).value();
+    const std::shared_ptr<Session> session = sessions_.Open(Identity::Anyone(), 0, SIZE_MAX, SteadyNow()).value();
     SessionKey key;
     std::copy_n(session->key().begin(), key.size(), key.begin());
     auto peer = std::make_shared<Peer>(*context_, "local", std::make_unique<DeafConnection>(sent_), absl::UnixEpoch());

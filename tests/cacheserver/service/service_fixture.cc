@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/cacheserver/service/service_fixture.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -15,6 +10,7 @@
 #include "common/base/host_port.h"
 #include "common/key/block_hash.h"
 #include "common/key/checksum.h"
+#include "tests/support/http_get.h"
 
 namespace droidspeak {
 
@@ -200,25 +196,6 @@ bool ServiceTest::WaitForMetric(const std::string& line) {
     if (client_ != nullptr) client_->DriveUntil([] { return false; }, absl::Milliseconds(20));
   }
   return false;
-}
-
-std::string HttpGet(const std::string& address, const std::string& path) {
-  const HostPort host_port = HostPort::Parse(address).value();
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(host_port.port);
-  inet_pton(AF_INET, host_port.host.c_str(), &to.sin_addr);
-  std::string answer;
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) {
-    const std::string request = absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    char buffer[4096];
-    ssize_t got = send(fd, request.data(), request.size(), MSG_NOSIGNAL);
-    while (got > 0 && (got = recv(fd, buffer, sizeof buffer, 0)) > 0) answer.append(buffer, static_cast<size_t>(got));
-  }
-  close(fd);
-  const size_t body = answer.find("\r\n\r\n");
-  return body == std::string::npos ? "" : answer.substr(body + 4);
 }
 
 std::string TransportName(const testing::TestParamInfo<std::string>& info) {

@@ -71,9 +71,6 @@ class ServiceTest : public testing::TestWithParam<std::string> {
   uint64_t next_request_ = 1;
 };
 
-// The body of GET `path` from `address`, "" when there is none.
-std::string HttpGet(const std::string& address, const std::string& path);
-
 std::string TransportName(const testing::TestParamInfo<std::string>& info);
 
 }  // namespace droidspeak

@@ -95,6 +95,7 @@ void TestStore::Open() {
   EXPECT_TRUE(store.ok()) << store.status();
   DROIDSPEAK_CHECK(store.ok());
   store_ = *std::move(store);
+  DROIDSPEAK_CHECK(store_->OpenTenant("tenant").value() == kTenant);
   const absl::StatusOr<uint32_t> space = store_->OpenNamespace(kTenant, Sha256Of("namespace"), SmallLayout());
   DROIDSPEAK_CHECK(space.ok());
   space_ = *space;

@@ -53,7 +53,7 @@ TEST(RecordsTest, AnyFlippedBitOrCutOfABlockRowIsFound) {
 }
 
 TEST(RecordsTest, NamespaceRowComesBackAsItWas) {
-  NamespaceRow row{5, 2, Sha256Of("name"), {}};
+  NamespaceRow row{5, 2, Sha256Of("name"), {}, "tenant-a"};
   row.layout =
       *Layout::Parse("v1;layers=32;kv_heads=8;head_dim=128;hidden=4096;block_tokens=256;kv=bf16;e=bf16;key=pre-rope");
   const absl::StatusOr<NamespaceRow> back = NamespaceRow::Decode(NamespaceRowKey(5), row.Encode());
