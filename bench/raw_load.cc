@@ -77,10 +77,18 @@ class RawLoad::Events final : public ConnectionEvents {
   absl::Status closed;
 };
 
+absl::StatusOr<const Transport*> FindRawTransport(const std::string& name) {
+  return FindTransport(name == "tls" ? "tcp" : name);
+}
+
+SharedKey RawKey() {
+  return {"benchmark", std::string(32, 'k')};  // hides nothing
+}
+
 absl::StatusOr<std::unique_ptr<RawLoad>> RawLoad::Create(const std::string& transport_name, const RawShape& shape) {
   std::unique_ptr<RawLoad> load(new RawLoad);
   load->shape_ = shape;
-  ASSIGN_OR_RETURN(const Transport* const transport, FindTransport(transport_name));
+  ASSIGN_OR_RETURN(const Transport* const transport, FindRawTransport(transport_name));
   ASSIGN_OR_RETURN(load->arena_, HostArena::Create("raw-client", shape.total_bytes()));
   std::string address = "127.0.0.1:0";
   if (transport_name == "local") address = absl::StrCat("/tmp/droidspeak-bench-", ::getpid(), ".sock");
@@ -88,7 +96,11 @@ absl::StatusOr<std::unique_ptr<RawLoad>> RawLoad::Create(const std::string& tran
   load->server_ = server.pid;
   ASSIGN_OR_RETURN(load->worker_, transport->CreateWorker());
   load->events_ = std::make_unique<Events>();
-  ASSIGN_OR_RETURN(load->connection_, load->worker_->Connect(server.address, load->events_.get()));
+  if (transport_name == "tls") {
+    ASSIGN_OR_RETURN(load->connection_, load->worker_->ConnectEncrypted(server.address, RawKey(), load->events_.get()));
+  } else {
+    ASSIGN_OR_RETURN(load->connection_, load->worker_->Connect(server.address, load->events_.get()));
+  }
   HostArena& arena = *load->arena_;
   RETURN_IF_ERROR(load->connection_->AnnounceRegion(1, {arena.base(), arena.bytes(), arena.fd()}));
   return load;

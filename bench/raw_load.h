@@ -35,7 +35,8 @@ struct RawTimes {
 // The client's end, and the process of the server's. Not thread-safe.
 class RawLoad {
  public:
-  // Starts this program again as the server (`raw-server`), connects and announces the client's arena.
+  // Starts this program again as the server (`raw-server`), connects and announces the client's arena. `transport` is
+  // one's name, or "tls": tcp, encrypted.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<RawLoad>> Create(const std::string& transport,
                                                                        const RawShape& shape);
   ~RawLoad();
@@ -59,6 +60,10 @@ class RawLoad {
   std::unique_ptr<Events> events_;
   std::unique_ptr<Connection> connection_;
 };
+
+// The transport of that name; "tls" is tcp, with RawKey() at both ends.
+[[nodiscard]] absl::StatusOr<const Transport*> FindRawTransport(const std::string& name);
+SharedKey RawKey();
 
 // The server process: prints the address it is bound to, serves one client and returns when that has gone.
 [[nodiscard]] absl::Status ServeRaw(const std::string& transport, const std::string& address, const RawShape& shape);

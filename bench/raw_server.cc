@@ -72,10 +72,13 @@ class Server final : public ConnectionEvents {
 }  // namespace
 
 absl::Status ServeRaw(const std::string& transport_name, const std::string& address, const RawShape& shape) {
-  ASSIGN_OR_RETURN(const Transport* const transport, FindTransport(transport_name));
+  ASSIGN_OR_RETURN(const Transport* const transport, FindRawTransport(transport_name));
   ASSIGN_OR_RETURN(const auto arena, HostArena::Create("raw-server", shape.total_bytes()));
   ASSIGN_OR_RETURN(const auto worker, transport->CreateWorker());
   RETURN_IF_ERROR(worker->Register({arena->base(), arena->bytes(), arena->fd()}));
+  if (transport_name == "tls") {
+    RETURN_IF_ERROR(worker->AcceptEncryptedOnly([](std::string_view) { return RawKey().key; }));
+  }
   Server server(shape, *arena);
   std::unique_ptr<Connection> connection;
   ASSIGN_OR_RETURN(const std::string bound, worker->Listen(address, [&](std::unique_ptr<Connection> accepted) {

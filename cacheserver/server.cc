@@ -153,6 +153,7 @@ absl::Status CacheServer::Parts::StartService(const ServerOptions& options) {
   ControlOptions control;
   control.listen = options.listen;
   control.server_name = options.name;
+  control.quotas = options.quotas;
   control.tls = options.tls;
   control.identity = options.identity;
   control.max_inflight_bytes = tuning::kSessionInflightBytes;

@@ -18,7 +18,8 @@ void StoreMetrics::Followed::Follow(uint64_t total) {
 }
 
 StoreMetrics::StoreMetrics(Metrics& metrics, const ExtentStore& store)
-    : store_(store),
+    : metrics_(metrics),
+      store_(store),
       blocks_(metrics.Gauge("cache_blocks", "Blocks in the index.")),
       degraded_(metrics.Gauge("cache_degraded", "1 while the RocksDB tier does not work.")) {
   for (size_t tier = 0; tier < kTiers; ++tier) {
@@ -45,6 +46,14 @@ void StoreMetrics::Update() {
     capacity_[tier]->Set(static_cast<double>(from.capacity_bytes));
     for (size_t kind = 0; kind < kKindNames.size(); ++kind) {
       extents_[tier][kind]->Set(static_cast<double>(from.extents[kind]));
+    }
+  }
+  for (const TenantStats& tenant : store_.tenants()) {
+    for (size_t tier = 0; tier < kTiers; ++tier) {
+      metrics_
+          .Gauge("tenant_bytes", "Bytes of a tenant's extents in a tier.",
+                 {{"tenant", tenant.name}, {"tier", kTierNames[tier]}})
+          .Set(static_cast<double>(tenant.bytes[tier]));
     }
   }
   blocks_.Set(static_cast<double>(stats.blocks));

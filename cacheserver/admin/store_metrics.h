@@ -24,6 +24,7 @@ class StoreMetrics {
     void Follow(uint64_t total);
   };
 
+  Metrics& metrics_;
   const ExtentStore& store_;
   std::array<std::array<prometheus::Gauge*, 2>, kTiers> extents_;
   std::array<prometheus::Gauge*, kTiers> bytes_;

@@ -176,7 +176,8 @@ absl::Status ControlServer::Impl::DoOpenSession(const grpc::ServerContext& conte
   ASSIGN_OR_RETURN(const TransportChoice choice, ChooseTransport(options_.transports, request.host_id(), offers));
   ASSIGN_OR_RETURN(const Identity caller, IdentifyCaller(context, options_.identity.get()));
   ASSIGN_OR_RETURN(const uint32_t tenant, store_.OpenTenant(caller.tenant));
-  ASSIGN_OR_RETURN(const std::shared_ptr<Session> session, sessions_.Open(caller, tenant, SIZE_MAX, SteadyNow()));
+  ASSIGN_OR_RETURN(const std::shared_ptr<Session> session,
+                   sessions_.Open(caller, tenant, options_.quotas.Of(caller.tenant), SteadyNow()));
 
   response.set_session_id(session->id());
   response.set_session_key(session->key());

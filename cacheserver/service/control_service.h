@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "cacheserver/quota.h"
 #include "cacheserver/service/cluster_secret.h"
 #include "cacheserver/service/identity.h"
 #include "cacheserver/service/service_metrics.h"
@@ -27,6 +28,7 @@ struct ControlOptions {
   uint64_t epoch = 0;
   uint64_t max_inflight_bytes = 0;  // a session
   ServedTransports transports;
+  Quotas quotas;
   TlsFiles tls;                                   // empty: none
   std::shared_ptr<const IdentityRules> identity;  // with TLS
 };

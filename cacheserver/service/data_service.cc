@@ -130,6 +130,7 @@ int DataService::Loop::Round() {
 
 void DataService::Loop::Tick(absl::Time now) {
   context_.sessions.ExpireUntil(now);
+  scheduler_.Tick();
   std::vector<std::shared_ptr<Peer>> peers(peers_.begin(), peers_.end());
   for (const auto& peer : peers) {
     peer->Tick(now);

@@ -28,16 +28,34 @@ void Scheduler::Enqueue(Transfer& transfer) {
 void Scheduler::Posted(const Transfer& transfer, uint64_t bytes) {
   inflight_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   transfer.peer()->session()->load.inflight_bytes += bytes;
+  if (TokenBucket* const bandwidth = BandwidthOf(transfer); bandwidth != nullptr) bandwidth->Take(bytes);
 }
 
 void Scheduler::Completed(const Transfer& transfer, uint64_t bytes) {
   inflight_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
   transfer.peer()->session()->load.inflight_bytes -= bytes;
+  RetryAtBound();
+}
+
+void Scheduler::RetryAtBound() {
   for (std::shared_ptr<Transfer>& waiting : at_bound_) turns_[waiting->priority()].push_back(std::move(waiting));
   at_bound_.clear();
 }
 
-bool Scheduler::AtBound(const Transfer& transfer) const {
+void Scheduler::Tick() {
+  if (!bandwidths_.empty()) RetryAtBound();
+}
+
+TokenBucket* Scheduler::BandwidthOf(const Transfer& transfer) {
+  const Session& session = *transfer.peer()->session();
+  const uint64_t rate = session.quota().bytes_per_second;
+  if (rate == Quota{}.bytes_per_second) return nullptr;
+  return &bandwidths_.try_emplace(session.tenant(), rate).first->second;
+}
+
+bool Scheduler::AtBound(const Transfer& transfer) {
+  TokenBucket* const bandwidth = BandwidthOf(transfer);
+  if (bandwidth != nullptr && !bandwidth->HasCredit(SteadyNow())) return true;
   return inflight_bytes() >= tuning::kServerInflightBytes ||
          transfer.peer()->session()->load.inflight_bytes >= tuning::kSessionInflightBytes;
 }

@@ -9,13 +9,16 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "cacheserver/service/token_bucket.h"
 #include "cacheserver/service/transfer.h"
 
 namespace droidspeak {
 
 // Transfers of priority 0 (first tokens) have their turns before those of priority 1 (stores and prefetches), which
 // shrink to a small window meanwhile. A transfer that can post nothing leaves the queue until something of its own has
-// happened; one that met the session's or the server's bound waits until bytes of anybody have arrived.
+// happened; one that met the session's or the server's bound waits until bytes of anybody have arrived, one whose
+// tenant has used up its bandwidth a while.
 //
 // Belongs to the data thread, except inflight_bytes(). Doesn't own the transfers, beyond their turns.
 class Scheduler {
@@ -30,6 +33,8 @@ class Scheduler {
 
   // Lets transfers post; returns the bytes posted, 0 when nobody can.
   uint64_t Pump();
+  // Time has passed: those whose tenant had used up its bandwidth get turns again.
+  void Tick();
 
   // Called by transfers: bytes went to a transport, or it is done with them.
   void Posted(const Transfer& transfer, uint64_t bytes);
@@ -40,13 +45,17 @@ class Scheduler {
   uint64_t inflight_bytes() const { return inflight_bytes_.load(std::memory_order_relaxed); }
 
  private:
-  bool AtBound(const Transfer& transfer) const;
+  bool AtBound(const Transfer& transfer);
+  // The bucket of the transfer's tenant; null without a quota.
+  TokenBucket* BandwidthOf(const Transfer& transfer);
+  void RetryAtBound();
   uint64_t PumpPriority(uint32_t priority, uint64_t budget_bytes);
 
   std::array<size_t, kPriorities> counts_{};
   std::array<std::deque<std::shared_ptr<Transfer>>, kPriorities> turns_;
   std::vector<std::shared_ptr<Transfer>> at_bound_;
   std::atomic<uint64_t> inflight_bytes_{0};
+  absl::flat_hash_map<uint32_t, TokenBucket> bandwidths_;  // by tenant, of those that have a quota
 };
 
 }  // namespace droidspeak

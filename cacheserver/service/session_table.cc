@@ -27,8 +27,9 @@ absl::Time SteadyNow() {
   return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
-Session::Session(uint64_t id, std::string key, Identity identity, uint32_t tenant, absl::Time expiry)
-    : id_(id), key_(std::move(key)), identity_(std::move(identity)), tenant_(tenant), expiry_(expiry) {}
+Session::Session(uint64_t id, std::string key, Identity identity, uint32_t tenant, const Quota& quota,
+                 absl::Time expiry)
+    : id_(id), key_(std::move(key)), identity_(std::move(identity)), tenant_(tenant), quota_(quota), expiry_(expiry) {}
 
 SessionKey Session::data_key() const {
   SessionKey key;
@@ -60,8 +61,8 @@ size_t SessionTable::size() const {
   return sessions_.size();
 }
 
-absl::StatusOr<std::shared_ptr<Session>> SessionTable::Open(const Identity& identity, uint32_t tenant, size_t most,
-                                                            absl::Time now) {
+absl::StatusOr<std::shared_ptr<Session>> SessionTable::Open(const Identity& identity, uint32_t tenant,
+                                                            const Quota& quota, absl::Time now) {
   ASSIGN_OR_RETURN(std::string random, RandomBytes(sizeof(uint64_t) + Session::kKeyBytes));
   uint64_t id = 0;
   std::memcpy(&id, random.data(), sizeof id);
@@ -72,11 +73,11 @@ absl::StatusOr<std::shared_ptr<Session>> SessionTable::Open(const Identity& iden
   }
   const auto own = static_cast<size_t>(std::count_if(
       sessions_.begin(), sessions_.end(), [tenant](const auto& entry) { return entry.second->tenant() == tenant; }));
-  if (own >= most) {
+  if (own >= quota.sessions) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("tenant ", identity.tenant, " has ", most, " sessions, the most allowed"));
+        absl::StrCat("tenant ", identity.tenant, " has ", quota.sessions, " sessions, the most allowed"));
   }
-  auto session = std::make_shared<Session>(id, random.substr(sizeof id), identity, tenant,
+  auto session = std::make_shared<Session>(id, random.substr(sizeof id), identity, tenant, quota,
                                            now + (identity.valid_until - absl::Now()));
   session->lease_end_ = std::min(now + limits_.lease, session->expiry_);
   if (id == 0 || !sessions_.emplace(id, session).second) {

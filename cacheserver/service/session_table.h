@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "cacheserver/quota.h"
 #include "cacheserver/service/identity.h"
 #include "common/key/digest.h"
 #include "common/key/layout.h"
@@ -40,7 +41,7 @@ class Session {
   static constexpr size_t kMaxNamespaces = 256;
 
   // `tenant` is the store's number of identity.tenant. The session ends at `expiry` (steady time) at the latest.
-  Session(uint64_t id, std::string key, Identity identity, uint32_t tenant, absl::Time expiry);
+  Session(uint64_t id, std::string key, Identity identity, uint32_t tenant, const Quota& quota, absl::Time expiry);
 
   uint64_t id() const { return id_; }
   const std::string& key() const { return key_; }
@@ -48,6 +49,7 @@ class Session {
   SessionKey data_key() const;
   const Identity& identity() const { return identity_; }
   uint32_t tenant() const { return tenant_; }
+  const Quota& quota() const { return quota_; }  // its tenant's
 
   // True once closed or expired; for good.
   bool ended() const { return ended_.load(std::memory_order_acquire); }
@@ -72,6 +74,7 @@ class Session {
   const std::string key_;
   const Identity identity_;
   const uint32_t tenant_;
+  const Quota quota_;
   const absl::Time expiry_;
   std::atomic<bool> ended_{false};
   mutable absl::Mutex mutex_;
@@ -94,10 +97,10 @@ class SessionTable {
   absl::Duration lease() const { return limits_.lease; }
   size_t size() const;
 
-  // RESOURCE_EXHAUSTED when there are too many, of all or of this tenant (`most` of its own). The session ends with the
+  // RESOURCE_EXHAUSTED when there are too many, of all or by this tenant's quota. The session ends with the
   // certificate that identity is from, whatever its lease.
-  [[nodiscard]] absl::StatusOr<std::shared_ptr<Session>> Open(const Identity& identity, uint32_t tenant, size_t most,
-                                                              absl::Time now);
+  [[nodiscard]] absl::StatusOr<std::shared_ptr<Session>> Open(const Identity& identity, uint32_t tenant,
+                                                              const Quota& quota, absl::Time now);
   // For the control plane. NOT_FOUND for a session that is not there, has ended, is another tenant's, or has another
   // key: the same answer, so that nothing can be learnt about others' sessions.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<Session>> Authenticate(uint64_t id, std::string_view key,

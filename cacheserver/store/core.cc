@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "cacheserver/store/offers.h"
 #include "cacheserver/tiers/eviction_policy.h"
 #include "common/base/check.h"
@@ -170,6 +171,7 @@ void StoreCore::Release(std::vector<Block*>& blocks) {
 absl::StatusOr<bool> StoreCore::Commit(FillSlot& slot, uint64_t checksum) {
   const OfferPtr offer = std::exchange(slot.offer_, nullptr);
   std::byte* data = std::exchange(slot.data_, nullptr);
+  const absl::Cleanup filled = [&] { offer->space().tenant->filling_bytes -= slot.bytes_; };  // after it is counted
   if (closing) {
     pool_->slots().Free(data);
     return absl::UnavailableError("the store is closing");
@@ -179,6 +181,7 @@ absl::StatusOr<bool> StoreCore::Commit(FillSlot& slot, uint64_t checksum) {
 
 void StoreCore::Abort(FillSlot& slot) {
   const OfferPtr offer = std::exchange(slot.offer_, nullptr);
+  offer->space().tenant->filling_bytes -= slot.bytes_;
   pool_->slots().Free(std::exchange(slot.data_, nullptr));
   offer->ReturnSlot(slot.block_, slot.extent_);
 }

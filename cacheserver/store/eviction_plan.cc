@@ -32,7 +32,7 @@ void KeepFirst(std::vector<EvictionCandidate>& victims, uint64_t bytes) {
 
 }  // namespace
 
-void EvictionPlan::Make(StoreCore& core, bool demotes, Reach reach) {
+void EvictionPlan::Make(StoreCore& core, bool demotes, Reach reach, const TenantEntry* tenant) {
   Index& index = core.index();
   index.Age();
   const uint32_t start = core.NextTick();
@@ -40,6 +40,7 @@ void EvictionPlan::Make(StoreCore& core, bool demotes, Reach reach) {
   std::vector<EvictionCandidate> candidates;
   const NamespaceEntry* space = nullptr;  // of the block before: mostly the same
   index.ForEach([&](Index::Locked&, Block* block) {
+    if (tenant != nullptr && block->key.tenant != tenant->id) return;
     if (space == nullptr || space->row.id != block->namespace_id) space = core.namespaces().Find(block->namespace_id);
     for (Kind kind : kKinds) {
       for (uint32_t group = 0; group < block->groups(); ++group) {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+#include "common/base/bytes.h"
 #include "common/base/status.h"
 
 namespace droidspeak {
@@ -43,11 +45,20 @@ BlockRow RowOf(const Block& block) {
   return row;
 }
 
-std::byte* Evictor::AllocateEvicting(uint64_t bytes) {
+std::byte* Evictor::AllocateEvicting(const TenantEntry& tenant, uint64_t bytes) {
+  while (!tenant.HostHasRoom(0)) {
+    if (EvictOneFromHost(&tenant) == 0) return nullptr;
+  }
   SlabPool& slots = core_->pool().slots();
   while (true) {
     if (std::byte* slot = slots.Allocate(bytes); slot != nullptr) return slot;
-    if (EvictOneFromHost() == 0) return nullptr;
+    if (EvictOneFromHost(nullptr) == 0) return nullptr;
+  }
+}
+
+void Evictor::FreeHostOf(const TenantEntry& tenant, uint64_t bytes) {
+  const uint64_t wanted = std::max(bytes, tenant.quota.host_bytes / kBatchShare);
+  while (!tenant.HostHasRoom(wanted) && EvictOneFromHost(&tenant) > 0) {
   }
 }
 
@@ -59,32 +70,40 @@ void Evictor::FreeHost(uint64_t bytes) {
   const uint64_t wanted = std::max(bytes, core_->pool().slots().stats().capacity_bytes / kBatchShare);
   uint64_t freed = 0;
   while (freed < wanted) {
-    const uint64_t bytes_freed = EvictOneFromHost();
+    const uint64_t bytes_freed = EvictOneFromHost(nullptr);
     if (bytes_freed == 0) return;
     freed += bytes_freed;
   }
 }
 
-bool Evictor::LookAgain(EvictionPlan& plan, bool demotes, int& looks) {
+EvictionPlan& Evictor::PlanOf(Tier tier, const TenantEntry* tenant) {
+  if (tenant == nullptr) return tier == Tier::kHost ? host_plan_ : disk_plan_;
+  std::unique_ptr<EvictionPlan>& plan = tenant_plans_[static_cast<size_t>(tier)][tenant->id];
+  if (plan == nullptr) plan = std::make_unique<EvictionPlan>(tier);
+  return *plan;
+}
+
+bool Evictor::LookAgain(EvictionPlan& plan, bool demotes, const TenantEntry* tenant, int& looks) {
   if (looks == 2 || (looks == 1 && !plan.cut())) return false;
-  plan.Make(*core_, demotes, looks == 0 ? EvictionPlan::Reach::kShare : EvictionPlan::Reach::kAllVictims);
+  plan.Make(*core_, demotes, looks == 0 ? EvictionPlan::Reach::kShare : EvictionPlan::Reach::kAllVictims, tenant);
   ++looks;
   return true;
 }
 
-uint64_t Evictor::EvictOneFromHost() {
+uint64_t Evictor::EvictOneFromHost(const TenantEntry* tenant) {
+  EvictionPlan& plan = PlanOf(Tier::kHost, tenant);
   for (int looks = 0;;) {
-    if (host_plan_.empty() && !LookAgain(host_plan_, DiskWorks(), looks)) return 0;
-    while (const std::optional<EvictionCandidate> victim = host_plan_.Next()) {
+    if (plan.empty() && !LookAgain(plan, DiskWorks(), tenant, looks)) return 0;
+    while (const std::optional<EvictionCandidate> victim = plan.Next()) {
       const uint64_t freed = TakeOffHost(*victim);
-      const EvictionCandidate* const next = host_plan_.Peek();
+      const EvictionCandidate* const next = plan.Peek();
       const EvictionCandidate& floor = next == nullptr ? *victim : *next;
-      core_->SetHostFloor(floor.last_use, floor.interval, floor.crowded);
+      if (tenant == nullptr) core_->SetHostFloor(floor.last_use, floor.interval, floor.crowded);
       if (freed > 0) {
-        if (looks == 2) host_plan_.Clear();  // what has come meanwhile may be worth less than the rest of them
+        if (looks == 2) plan.Clear();  // what has come meanwhile may be worth less than the rest of them
         return freed;
       }
-      host_plan_.Keep(*victim);
+      plan.Keep(*victim);
     }
   }
 }
@@ -183,8 +202,8 @@ absl::Status Evictor::Spill(Block* block, const std::array<wire::LayerBits, 2>& 
     if (work.writes.empty()) return absl::OkStatus();
     ++block->references;  // its extents stay where they are, on disk too, while room is made and they are written
   }
-  absl::Status status =
-      DiskWorks() ? MakeRoomOnDisk(work.bytes) : absl::UnavailableError("the RocksDB tier is degraded");
+  absl::Status status = DiskWorks() ? MakeRoomOnDisk(*core_->namespaces().Find(block->namespace_id)->tenant, work.bytes)
+                                    : absl::UnavailableError("the RocksDB tier is degraded");
   if (status.ok()) status = WriteSpill(block, work);
   Index::Locked shard = core_->index().Lock(block->key);
   --block->references;
@@ -192,22 +211,28 @@ absl::Status Evictor::Spill(Block* block, const std::array<wire::LayerBits, 2>& 
   return status;
 }
 
-absl::Status Evictor::MakeRoomOnDisk(uint64_t bytes) {
+absl::Status Evictor::MakeRoomOnDisk(const TenantEntry& tenant, uint64_t bytes) {
+  while (!tenant.SpillHasRoom(bytes)) {
+    if (bytes <= tenant.quota.spill_bytes && EvictOneFromDisk(&tenant)) continue;
+    return absl::ResourceExhaustedError(absl::StrCat("tenant ", tenant.name, " has its quota of ",
+                                                     FormatBytes(tenant.quota.spill_bytes), " on disk in use"));
+  }
   const uint64_t budget = core_->disk()->budget_bytes();
   if (bytes > budget) return absl::ResourceExhaustedError("the spill limit is too small");
   if (core_->DiskLiveBytes() + bytes <= budget) return absl::OkStatus();
   const uint64_t batch = std::max(bytes, budget / kBatchShare);
-  while (core_->DiskLiveBytes() + batch > budget && EvictOneFromDisk()) {
+  while (core_->DiskLiveBytes() + batch > budget && EvictOneFromDisk(nullptr)) {
   }
   CompactIfWorthwhile();
   return core_->DiskLiveBytes() + bytes <= budget ? absl::OkStatus()
                                                   : absl::ResourceExhaustedError("the spill limit is reached");
 }
 
-bool Evictor::EvictOneFromDisk() {
+bool Evictor::EvictOneFromDisk(const TenantEntry* tenant) {
+  EvictionPlan& plan = PlanOf(Tier::kRocksdb, tenant);
   for (int looks = 0;;) {
-    if (disk_plan_.empty() && !LookAgain(disk_plan_, false, looks)) return false;
-    while (const std::optional<EvictionCandidate> victim = disk_plan_.Next()) {
+    if (plan.empty() && !LookAgain(plan, false, tenant, looks)) return false;
+    while (const std::optional<EvictionCandidate> victim = plan.Next()) {
       std::vector<ExtentSelector> extents;
       BlockRow row;
       {
@@ -223,12 +248,12 @@ bool Evictor::EvictOneFromDisk() {
         }
       }
       if (extents.empty()) {
-        disk_plan_.Keep(*victim);
+        plan.Keep(*victim);
         continue;
       }
       core_->counters.rocksdb_to_gone.fetch_add(extents.size());
       removed_extents_ += extents.size();
-      if (looks == 2) disk_plan_.Clear();
+      if (looks == 2) plan.Clear();
       return core_->disk()->Remove(row, extents).ok();
     }
   }
@@ -273,7 +298,7 @@ void Evictor::CompactIfWorthwhile() {
 absl::Status Evictor::SpillAll() {
   if (core_->disk() == nullptr) return absl::OkStatus();
   EvictionPlan plan(Tier::kHost);
-  plan.Make(*core_, true, EvictionPlan::Reach::kEverything);
+  plan.Make(*core_, true, EvictionPlan::Reach::kEverything, nullptr);
   absl::Status first;
   for (auto victim = plan.victims().rbegin(); victim != plan.victims().rend(); ++victim) {
     Block* block = nullptr;

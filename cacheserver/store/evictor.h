@@ -2,10 +2,13 @@
 // Makes room: cold extents go from host memory to RocksDB, and from RocksDB for good.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/time/time.h"
 #include "cacheserver/store/core.h"
@@ -24,8 +27,8 @@ class EvictionPlan {
     kAllVictims,  // all that may go
     kEverything,  // held or not: not to evict, but to have all in order
   };
-  // Looks at the whole index. `demotes`: victims stay in the tier below.
-  void Make(StoreCore& core, bool demotes, Reach reach);
+  // Looks at the whole index. `demotes`: victims stay in the tier below. `tenant`: only what is its own; null: all.
+  void Make(StoreCore& core, bool demotes, Reach reach, const TenantEntry* tenant);
   bool empty() const { return next_ == victims_.size(); }
   // There are more victims than it has.
   bool cut() const { return cut_; }
@@ -61,8 +64,11 @@ class Evictor {
  public:
   explicit Evictor(StoreCore* core) : core_(core), host_plan_(Tier::kHost), disk_plan_(Tier::kRocksdb) {}
 
-  // Evicts from host memory until a slot of `bytes` is free; then its slot, else null: nothing more can go.
-  std::byte* AllocateEvicting(uint64_t bytes);
+  // Evicts from host memory until the tenant is within its quota and a slot of `bytes` is free; then its slot, else
+  // null: nothing more can go.
+  std::byte* AllocateEvicting(const TenantEntry& tenant, uint64_t bytes);
+  // Evicts from host memory what is the tenant's own until it has room for `bytes` and some more.
+  void FreeHostOf(const TenantEntry& tenant, uint64_t bytes);
   // Evicts about `bytes` from host memory.
   void FreeHost(uint64_t bytes);
 
@@ -79,13 +85,15 @@ class Evictor {
 
  private:
   // Makes a plan that is empty anew: first a share, then, where nothing of that could go, all. False: that was all.
-  bool LookAgain(EvictionPlan& plan, bool demotes, int& looks);
-  // Takes one victim off host memory; the bytes freed, 0 when none could go.
-  uint64_t EvictOneFromHost();
+  bool LookAgain(EvictionPlan& plan, bool demotes, const TenantEntry* tenant, int& looks);
+  // The plan for a tier, of all or of a tenant.
+  EvictionPlan& PlanOf(Tier tier, const TenantEntry* tenant);
+  // Takes one victim off host memory, of all or of a tenant; the bytes freed, 0 when none could go.
+  uint64_t EvictOneFromHost(const TenantEntry* tenant);
   uint64_t TakeOffHost(const EvictionCandidate& victim);
-  bool EvictOneFromDisk();
-  // Makes `bytes` fit in the budget on disk.
-  absl::Status MakeRoomOnDisk(uint64_t bytes);
+  bool EvictOneFromDisk(const TenantEntry* tenant);
+  // Makes `bytes` fit in the budget on disk, and in the tenant's quota.
+  absl::Status MakeRoomOnDisk(const TenantEntry& tenant, uint64_t bytes);
   struct SpillWork {
     BlockRow row;  // as it is on disk
     std::vector<RocksdbTier::ExtentWrite> writes;
@@ -101,6 +109,8 @@ class Evictor {
   StoreCore* const core_;
   EvictionPlan host_plan_;
   EvictionPlan disk_plan_;
+  // Of those that met their quota; a few victims each.
+  std::array<absl::flat_hash_map<uint32_t, std::unique_ptr<EvictionPlan>>, kTiers> tenant_plans_;
   uint64_t removed_extents_ = 1;  // from disk, since the last compaction; an earlier run may have left some
 };
 

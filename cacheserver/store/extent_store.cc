@@ -10,6 +10,7 @@
 #include "cacheserver/store/offers.h"
 #include "cacheserver/store/pins.h"
 #include "cacheserver/store/recovery.h"
+#include "common/base/bytes.h"
 #include "common/base/check.h"
 #include "common/base/status.h"
 
@@ -24,7 +25,8 @@ class ExtentStore::Impl {
   void Start() {
     maintenance = std::make_unique<Maintenance>(&core, &offers);
     core.wake_maintenance = [this] { maintenance->Wake(); };
-    loader = std::make_unique<Loader>(&core, [this](uint64_t bytes) { maintenance->WantRoom(bytes); });
+    loader = std::make_unique<Loader>(
+        &core, [this](TenantEntry& tenant, uint64_t bytes) { maintenance->WantRoom(tenant, bytes); });
   }
 
   absl::Status Close() {
@@ -141,14 +143,23 @@ void ExtentStore::AllocateFill(const OfferPtr& offer, size_t block, ExtentSelect
   if (absl::Status taken = offer->TakeSlot(block, extent); !taken.ok()) return done(std::move(taken));
   impl_->offers.Renew(offer);
   const uint64_t bytes = offer->space().extent_bytes(extent.kind);
-  auto finish = [&core, offer, block, extent, bytes, done = std::move(done)](std::byte* slot) {
+  TenantEntry& tenant = *offer->space().tenant;
+  tenant.filling_bytes += bytes;  // at once, so that no two fills take the same room
+  auto finish = [&core, &tenant, offer, block, extent, bytes, done = std::move(done)](std::byte* slot) {
     if (slot != nullptr) return done(FillSlot(&core, offer, block, extent, slot, bytes));
+    const bool over_quota = !tenant.HostHasRoom(0);
+    tenant.filling_bytes -= bytes;
     offer->ReturnSlot(block, extent);
-    done(absl::ResourceExhaustedError(core.closing ? "the store is closing"
-                                                   : "the host pool is full of extents in use"));
+    if (core.closing) return done(absl::ResourceExhaustedError("the store is closing"));
+    done(absl::ResourceExhaustedError(over_quota
+                                          ? absl::StrCat("tenant ", tenant.name, " has its quota of ",
+                                                         FormatBytes(tenant.quota.host_bytes), " of host memory in use")
+                                          : "the host pool is full of extents in use"));
   };
-  if (std::byte* slot = core.pool().slots().Allocate(bytes); slot != nullptr) return finish(slot);
-  impl_->maintenance->Allocate(bytes, std::move(finish));
+  if (tenant.HostHasRoom(0)) {
+    if (std::byte* slot = core.pool().slots().Allocate(bytes); slot != nullptr) return finish(slot);
+  }
+  impl_->maintenance->Allocate(tenant, bytes, std::move(finish));
 }
 
 void ExtentStore::Seal(const OfferPtr& offer, bool durable, SealCallback done) {
@@ -185,6 +196,15 @@ void ExtentStore::DropOwner(OwnerId owner) {
 
 StoreStats ExtentStore::stats() const {
   return impl_->core.Stats();
+}
+
+std::vector<TenantStats> ExtentStore::tenants() const {
+  std::vector<TenantStats> all;
+  for (const TenantEntry* tenant : impl_->core.tenants().All()) {
+    TenantStats& stats = all.emplace_back(TenantStats{tenant->name, {}, tenant->quota});
+    for (size_t tier = 0; tier < kTiers; ++tier) stats.bytes[tier] = tenant->bytes_in(static_cast<Tier>(tier));
+  }
+  return all;
 }
 
 std::optional<std::string> ExtentStore::degraded() const {

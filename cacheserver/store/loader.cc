@@ -18,8 +18,7 @@ std::optional<HostExtent> OnHost(const Block& block, ExtentSelector extent, uint
 
 }  // namespace
 
-Loader::Loader(StoreCore* core, std::function<void(uint64_t bytes)> want_room)
-    : core_(core), want_room_(std::move(want_room)) {
+Loader::Loader(StoreCore* core, WantRoomFunction want_room) : core_(core), want_room_(std::move(want_room)) {
   if (core_->disk() == nullptr) return;
   for (int i = 0; i < core_->options().io_threads; ++i) {
     threads_.push_back(
@@ -107,10 +106,13 @@ bool Loader::FindBuffer(Task& task) {
     End(task, *std::move(settled));
     return false;
   }
-  if (task.buffer == nullptr) task.buffer = core_->pool().slots().Allocate(task.bytes);
+  TenantEntry& tenant = *core_->namespaces().Find(task.block->namespace_id)->tenant;
+  if (task.buffer == nullptr && tenant.HostHasRoom(task.bytes)) {
+    task.buffer = core_->pool().slots().Allocate(task.bytes);
+  }
   if (task.buffer != nullptr) return true;
   // What a reader that has stopped keeps of the staging buffers must not keep all others waiting.
-  if (promote || core_->pool().staging().mostly_taken()) want_room_(task.bytes);
+  if (promote || core_->pool().staging().mostly_taken()) want_room_(tenant, task.bytes);
   AwaitStaging(std::move(task));
   return false;
 }

@@ -20,8 +20,9 @@ namespace droidspeak {
 // without holding anything.
 class Loader {
  public:
-  // `want_room` is called when the pool had no slot for a load: so that later ones find one.
-  Loader(StoreCore* core, std::function<void(uint64_t bytes)> want_room);
+  // Called when there was no slot for a load of a tenant, in the pool or in its quota: so that later ones find one.
+  using WantRoomFunction = std::function<void(TenantEntry& tenant, uint64_t bytes)>;
+  Loader(StoreCore* core, WantRoomFunction want_room);
   ~Loader() { Stop(); }
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -54,7 +55,7 @@ class Loader {
   void FreeBuffer(const Task& task);
 
   StoreCore* const core_;
-  const std::function<void(uint64_t)> want_room_;
+  const WantRoomFunction want_room_;
   absl::Mutex order_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   absl::Mutex mutex_;
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mutex_);

@@ -27,18 +27,19 @@ void Maintenance::Wake() {
   work_.due = true;
 }
 
-void Maintenance::WantRoom(uint64_t bytes) {
+void Maintenance::WantRoom(TenantEntry& tenant, uint64_t bytes) {
   absl::MutexLock lock(&mutex_);
   work_.due = true;
-  work_.room_bytes = std::max(work_.room_bytes, bytes);
+  uint64_t& wanted = tenant.HostHasRoom(bytes) ? work_.room_bytes : work_.tenant_room_bytes[&tenant];
+  wanted = std::max(wanted, bytes);
 }
 
-void Maintenance::Allocate(uint64_t bytes, std::function<void(std::byte*)> done) {
+void Maintenance::Allocate(TenantEntry& tenant, uint64_t bytes, std::function<void(std::byte*)> done) {
   {
     absl::MutexLock lock(&mutex_);
     if (!stopping_) {
       work_.due = true;
-      work_.allocations.push_back({bytes, std::move(done)});
+      work_.allocations.push_back({&tenant, bytes, std::move(done)});
       return;
     }
   }
@@ -95,7 +96,10 @@ void Maintenance::Run() {
       Periodic();
       next_period = absl::Now() + kPeriod;
     }
-    for (Allocation& allocation : work.allocations) allocation.done(evictor_.AllocateEvicting(allocation.bytes));
+    for (Allocation& allocation : work.allocations) {
+      allocation.done(evictor_.AllocateEvicting(*allocation.tenant, allocation.bytes));
+    }
+    for (const auto& [tenant, bytes] : work.tenant_room_bytes) evictor_.FreeHostOf(*tenant, bytes);
     if (work.room_bytes > 0) MakeRoomForLoads(work.room_bytes);
     for (DurableSeal& seal : work.seals) SpillOffer(seal);
     evictor_.ProcessRemovals();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "cacheserver/store/core.h"
@@ -28,10 +29,10 @@ class Maintenance {
   Maintenance& operator=(const Maintenance&) = delete;
 
   void Wake();
-  // Later loads will want slots of this size.
-  void WantRoom(uint64_t bytes);
-  // A slot of `bytes`, evicting; null when nothing can go.
-  void Allocate(uint64_t bytes, std::function<void(std::byte* slot)> done);
+  // Later loads of the tenant's will want slots of this size.
+  void WantRoom(TenantEntry& tenant, uint64_t bytes);
+  // A slot of `bytes`, evicting, first what the tenant has beyond its quota; null when nothing can go.
+  void Allocate(TenantEntry& tenant, uint64_t bytes, std::function<void(std::byte* slot)> done);
   // The offer has ended; releases it when its extents are on disk.
   void SealDurably(OfferPtr offer, ExtentStore::SealCallback done);
   void Drain();
@@ -40,6 +41,7 @@ class Maintenance {
 
  private:
   struct Allocation {
+    TenantEntry* tenant;
     uint64_t bytes;
     std::function<void(std::byte*)> done;
   };
@@ -51,7 +53,8 @@ class Maintenance {
   struct Work {
     bool due = false;
     uint64_t room_bytes = 0;
-    uint64_t drains = 0;  // up to which Drain() it answers
+    absl::flat_hash_map<TenantEntry*, uint64_t> tenant_room_bytes;  // for those at their quota
+    uint64_t drains = 0;                                            // up to which Drain() it answers
     std::deque<Allocation> allocations;
     std::deque<DurableSeal> seals;
   };

@@ -85,7 +85,7 @@ absl::StatusOr<Fill::Totals> Fill::FillAll(const Model& model, const Tokenizer& 
     ASSIGN_OR_RETURN(std::vector<int32_t> tokens, EncodeContext(tokenizer, prompt, sample, model.config()));
     contexts.push_back(std::move(tokens));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<RemoteCache> servers, RemoteCache::Connect(engine_.servers));
+  ASSIGN_OR_RETURN(const std::unique_ptr<RemoteCache> servers, RemoteCache::Connect(engine_.servers, engine_.tls));
   ASSIGN_OR_RETURN(const NamespaceHandle ns,
                    servers->OpenModel(model_, model.config(), model.dtype(), engine_.block_tokens));
   Progress progress("contexts", static_cast<int64_t>(samples.size()));

@@ -67,6 +67,7 @@ void EngineOptions::AddTo(CLI::App& command) {
       ->check(CLI::Range(int64_t{1}, int64_t{Layout::kMaxBlockTokens}))
       ->capture_default_str();
   command.add_option("--servers", servers, "cache servers: [NAME=]HOST:PORT,...");
+  AddTlsOptions(command, tls, "this client of the servers");
 }
 
 absl::StatusOr<Dtype> EngineOptions::ParsedDtype() const {

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/base/tls_files.h"
 #include "engine/model/model.h"
 #include "engine/prefill/plan.h"
 
@@ -21,11 +22,12 @@ namespace droidspeak {
 // The exit code: 0, 1, or 2 for statuses made by UsageStatus. A message goes to standard error.
 [[nodiscard]] int Report(const std::string& command, const absl::Status& status);
 
-// --dtype, --block-tokens, --servers.
+// --dtype, --block-tokens, --servers, and the TLS files for these.
 struct EngineOptions {
   std::string dtype = "bf16";
   int64_t block_tokens = 256;
   std::string servers;  // empty = none
+  TlsFiles tls;
 
   void AddTo(CLI::App& command);
   [[nodiscard]] absl::StatusOr<Dtype> ParsedDtype() const;

@@ -36,7 +36,7 @@ absl::StatusOr<std::unique_ptr<Pair>> Pair::Open(const PairOptions& options) {
   if (!options.engine.servers.empty()) {
     absl::StatusOr<std::vector<ServerAddress>> addresses = ParseServers(options.engine.servers);
     if (!addresses.ok()) return UsageStatus(absl::StrCat("--servers: ", addresses.status().message()));
-    ASSIGN_OR_RETURN(pair->servers_, RemoteCache::Connect(options.engine.servers));
+    ASSIGN_OR_RETURN(pair->servers_, RemoteCache::Connect(options.engine.servers, options.engine.tls));
   }
   ASSIGN_OR_RETURN(pair->receiver_, Model::Load(options.receiver, dtype));
   if (!options.sender.empty()) RETURN_IF_ERROR(pair->OpenSender(options));

@@ -24,9 +24,10 @@ Staging::~Staging() {
   if (region_ != nullptr) cache_->GiveBack(std::move(region_), abandoned_);
 }
 
-absl::StatusOr<std::unique_ptr<RemoteCache>> RemoteCache::Connect(const std::string& servers) {
+absl::StatusOr<std::unique_ptr<RemoteCache>> RemoteCache::Connect(const std::string& servers, const TlsFiles& tls) {
   ClientOptions options;
   ASSIGN_OR_RETURN(options.servers, ParseServers(servers));
+  options.tls = tls;
   ASSIGN_OR_RETURN(std::unique_ptr<Client> client, Client::Connect(options));
   return std::make_unique<RemoteCache>(std::move(client));
 }

@@ -43,8 +43,9 @@ class Staging {
 // Owns the client and all memory it registered. Thread-safe.
 class RemoteCache {
  public:
-  // `servers` is "[NAME=]HOST:PORT,...".
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<RemoteCache>> Connect(const std::string& servers);
+  // `servers` is "[NAME=]HOST:PORT,...", `tls` as in ClientOptions.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<RemoteCache>> Connect(const std::string& servers,
+                                                                            const TlsFiles& tls);
   explicit RemoteCache(std::unique_ptr<Client> client) : client_(std::move(client)) {}
 
   [[nodiscard]] Client& client() { return *client_; }

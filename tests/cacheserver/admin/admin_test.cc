@@ -4,7 +4,6 @@
 
 #include "cacheserver/admin/admin_server.h"
 #include "tests/cacheserver/service/service_fixture.h"
-#include "tests/support/http_get.h"
 
 namespace droidspeak {
 namespace {

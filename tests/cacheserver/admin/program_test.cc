@@ -14,7 +14,6 @@
 #include "absl/strings/str_replace.h"
 #include "tests/cacheserver/service/service_fixture.h"
 #include "tests/support/certificates.h"
-#include "tests/support/http_get.h"
 #include "tests/support/server_process.h"
 #include "tests/support/taken_port.h"
 
@@ -114,7 +113,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"TlsUcx", "--transport ucx --tls-cert FOLDER/a.crt --tls-key FOLDER/a.key --tls-ca FOLDER/a-ca.crt", 2,
                 "--transport ucx with TLS"},
         BadCase{"TenantField", "--tenant-rule shoe", 2, "--tenant-rule 'shoe': expected FIELD or FIELD:REGEX"},
-        BadCase{"TenantPattern", "--tenant-rule dns:a(b", 2, "--tenant-rule 'dns:a(b'"},
+        BadCase{"TenantPattern", "--tenant-rule 'dns:a(b'", 2, "--tenant-rule 'dns:a(b'"},
         BadCase{"RolePattern", "--role-rule ou:abc", 2, "expected a regular expression with one group"},
         BadCase{"Quota", "--quota team-a=1GiB", 2, "--quota 'team-a=1GiB': expected TENANT KEY=VALUE"},
         BadCase{"QuotaKey", "--quota 'team-a memory=1GiB'", 2, "'memory': expected host-pool, spill, bandwidth"},

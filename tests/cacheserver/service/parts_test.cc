@@ -102,12 +102,31 @@ TEST(TransportChoiceTest, HostsWithoutAnIdAreNotTheSame) {
   EXPECT_FALSE(ChooseTransport({"", {{"local", "/socket", ""}}}, "", {{"local", ""}}).ok());
 }
 
+TEST(SessionTableTest, TenantsHaveAQuotaOfSessionsAndSessionsEndWithTheirCertificate) {
+  int ended = 0;
+  SessionTable table({.sessions = 10, .lease = absl::Hours(1)}, [&](uint64_t) { ++ended; });
+  Identity identity{"a", 7, absl::Now() + absl::Minutes(5)};
+  Quota quota;
+  quota.sessions = 2;
+  const absl::Time start = absl::UnixEpoch();
+  ASSERT_TRUE(table.Open(identity, 1, quota, start).ok());
+  const auto second = table.Open(identity, 1, quota, start).value();
+  EXPECT_TRUE(absl::IsResourceExhausted(table.Open(identity, 1, quota, start).status()));
+  EXPECT_TRUE(table.Open(Identity::Anyone(), 0, Quota{}, start).ok()) << "others' are others'";
+  EXPECT_TRUE(absl::IsNotFound(table.Authenticate(second->id(), second->key(), "b").status()));
+  EXPECT_TRUE(table.Authenticate(second->id(), second->key(), "a").ok());
+  table.Renew(*second, start + absl::Minutes(1));
+  EXPECT_EQ(table.ExpireUntil(start + absl::Minutes(4)), 0);
+  EXPECT_EQ(table.ExpireUntil(start + absl::Minutes(6)), 2) << "the certificate's end, though leases run for an hour";
+  EXPECT_EQ(ended, 2);
+}
+
 TEST(SessionTableTest, SessionsEndOnceByCloseOrLease) {
   std::vector<uint64_t> ended;
   SessionTable table({.sessions = 8, .lease = absl::Seconds(10)}, [&](uint64_t id) { ended.push_back(id); });
   const absl::Time start = absl::UnixEpoch();
-  const auto a = table.Open(Identity::Anyone(), 0, SIZE_MAX, start).value();
-  const auto b = table.Open(Identity::Anyone(), 0, SIZE_MAX, start).value();
+  const auto a = table.Open(Identity::Anyone(), 0, Quota{}, start).value();
+  const auto b = table.Open(Identity::Anyone(), 0, Quota{}, start).value();
   EXPECT_EQ(table.ExpireUntil(start + absl::Seconds(9)), 0);
   table.Renew(*a, start + absl::Seconds(5));
   EXPECT_EQ(table.ExpireUntil(start + absl::Seconds(10)), 1);
@@ -122,8 +141,8 @@ TEST(SessionTableTest, SessionsEndOnceByCloseOrLease) {
 
 TEST(SessionTableTest, KeysAreFreshAndNeeded) {
   SessionTable table({}, [](uint64_t) {});
-  const auto a = table.Open(Identity::Anyone(), 0, SIZE_MAX, absl::UnixEpoch()).value();
-  const auto b = table.Open(Identity::Anyone(), 0, SIZE_MAX, absl::UnixEpoch()).value();
+  const auto a = table.Open(Identity::Anyone(), 0, Quota{}, absl::UnixEpoch()).value();
+  const auto b = table.Open(Identity::Anyone(), 0, Quota{}, absl::UnixEpoch()).value();
   EXPECT_NE(a->key(), b->key());
   EXPECT_TRUE(table.Authenticate(a->id(), a->key(), kDefaultTenantName).ok());
   EXPECT_TRUE(absl::IsNotFound(table.Authenticate(a->id(), b->key(), kDefaultTenantName).status()));
@@ -132,7 +151,7 @@ TEST(SessionTableTest, KeysAreFreshAndNeeded) {
 
 TEST(SessionTableTest, NamespacesAreNumberedOnceAndLimited) {
   SessionTable table({}, [](uint64_t) {});
-  const auto session = table.Open(Identity::Anyone(), 0, SIZE_MAX, absl::UnixEpoch()).value();
+  const auto session = table.Open(Identity::Anyone(), 0, Quota{}, absl::UnixEpoch()).value();
   EXPECT_EQ(session->OpenNamespace(7, Sha256Of("a"), Layout{}).value(), 1u);
   EXPECT_EQ(session->OpenNamespace(8, Sha256Of("b"), Layout{}).value(), 2u);
   EXPECT_EQ(session->OpenNamespace(7, Sha256Of("a"), Layout{}).value(), 1u);

@@ -78,8 +78,8 @@ class SchedulerTest : public testing::Test {
   }
 
   // A connection of a session of its own, after its hello.
-  std::shared_ptr<Peer> NewPeer() {
-    const std::shared_ptr<Session> session = sessions_.Open(Identity::Anyone(), 0, SIZE_MAX, SteadyNow()).value();
+  std::shared_ptr<Peer> NewPeer(uint32_t tenant = 0, const Quota& quota = {}) {
+    const std::shared_ptr<Session> session = sessions_.Open(Identity::Anyone(), tenant, quota, SteadyNow()).value();
     SessionKey key;
     std::copy_n(session->key().begin(), key.size(), key.begin());
     auto peer = std::make_shared<Peer>(*context_, "local", std::make_unique<DeafConnection>(sent_), absl::UnixEpoch());
@@ -121,6 +121,34 @@ TEST_F(SchedulerTest, TransfersOfOnePriorityTakeTurns) {
   EXPECT_EQ(a->flying(), tuning::kRequestWindowBytes);
   EXPECT_EQ(b->flying(), tuning::kRequestWindowBytes);
   EXPECT_EQ(scheduler_.inflight_bytes(), 2 * tuning::kRequestWindowBytes);
+}
+
+TEST_F(SchedulerTest, ATenantBeyondItsBandwidthWaitsAndHoldsUpNobody) {
+  Quota quota;
+  quota.bytes_per_second = 100;  // a piece takes longer to earn than the test runs
+  const auto slow = NewTransfer(*NewPeer(1, quota), 's', 0);
+  const auto also_slow = NewTransfer(*NewPeer(1, quota), 'S', 0);
+  const auto free = NewTransfer(*NewPeer(2), 'f', 0);
+  PumpAll();
+  EXPECT_GT(slow->flying(), 0u) << "it starts with credit";
+  EXPECT_LT(slow->flying(), tuning::kRequestWindowBytes);
+  EXPECT_EQ(also_slow->flying(), 0u) << "sessions of a tenant share its bandwidth";
+  EXPECT_EQ(free->flying(), tuning::kRequestWindowBytes);
+  scheduler_.Tick();
+  PumpAll();
+  EXPECT_EQ(also_slow->flying(), 0u);
+}
+
+TEST(TokenBucketTest, CreditComesWithTimeAndDebtIsWaitedFor) {
+  const absl::Time start = absl::FromUnixSeconds(1000);
+  TokenBucket bucket(1000);
+  EXPECT_TRUE(bucket.HasCredit(start));
+  bucket.Take(1100);  // 100 of it had been saved
+  EXPECT_FALSE(bucket.HasCredit(start + absl::Milliseconds(999)));
+  EXPECT_TRUE(bucket.HasCredit(start + absl::Milliseconds(1001)));
+  EXPECT_TRUE(bucket.HasCredit(start + absl::Hours(1)));
+  bucket.Take(101);  // a pause saves a tenth of a second
+  EXPECT_FALSE(bucket.HasCredit(start + absl::Hours(1)));
 }
 
 TEST_F(SchedulerTest, PrefetchesYieldToFirstTokens) {

@@ -10,7 +10,6 @@
 #include "common/base/host_port.h"
 #include "common/key/block_hash.h"
 #include "common/key/checksum.h"
-#include "tests/support/http_get.h"
 
 namespace droidspeak {
 

@@ -11,6 +11,7 @@
 
 #include "cacheserver/server.h"
 #include "tests/cacheserver/service/raw_client.h"
+#include "tests/support/http_get.h"
 #include "tests/support/server_process.h"
 
 namespace droidspeak {

@@ -71,7 +71,7 @@ class PrefillServerTest : public ::testing::Test {
  protected:
   void SetUp() override {
     server_ = ServerProcess::Start("cache-0").value();
-    cache_ = RemoteCache::Connect(server_->listen()).value();
+    cache_ = RemoteCache::Connect(server_->listen(), {}).value();
   }
 
   NamespaceHandle Open(const Model& model) {
