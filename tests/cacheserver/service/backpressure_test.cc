@@ -4,9 +4,6 @@
 
 #include <thread>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "cacheserver/service/tuning.h"
 #include "tests/cacheserver/service/service_fixture.h"
 
@@ -34,13 +31,7 @@ class BackpressureTest : public ServiceTest {
     const absl::Time deadline = absl::Now() + kLimit;
     while (Inflight() == 0) ASSERT_LT(absl::Now(), deadline);
   }
-  double Inflight() {
-    for (absl::string_view line : absl::StrSplit(HttpGet(server_->addresses().admin, "/metrics"), '\n')) {
-      double value = 0;
-      if (absl::ConsumePrefix(&line, "droidspeak_inflight_bytes ") && absl::SimpleAtod(line, &value)) return value;
-    }
-    return 0;
-  }
+  double Inflight() { return Metric("droidspeak_inflight_bytes"); }
   // Reads until the end of request `id`; its code. Counts the blocks that arrived.
   uint32_t ReadToEnd(uint64_t id, size_t& arrived) {
     while (true) {

@@ -5,13 +5,27 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "common/base/host_port.h"
 #include "common/key/block_hash.h"
 #include "common/key/checksum.h"
 
 namespace droidspeak {
+
+std::vector<std::byte> ExtentContents(const Digest& block, Extent extent, uint64_t bytes) {
+  std::vector<std::byte> contents(bytes);
+  uint64_t state = 0;
+  std::memcpy(&state, block.bytes.data(), sizeof state);
+  state += extent.layer * 2 + static_cast<uint64_t>(extent.kind);
+  for (size_t i = 0; i + 8 <= contents.size(); i += 8) {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    std::memcpy(&contents[i], &state, 8);
+  }
+  return contents;
+}
 
 void ServiceTest::StartServer() {
   options_.listen = options_.data = options_.admin = HostPort{"127.0.0.1", 0};
@@ -49,15 +63,7 @@ std::vector<Digest> ServiceTest::Chain(size_t blocks, uint32_t seed) const {
 }
 
 std::vector<std::byte> ServiceTest::Contents(const Digest& block, Extent extent) const {
-  std::vector<std::byte> bytes(ExtentBytes(extent));
-  uint64_t state = 0;
-  std::memcpy(&state, block.bytes.data(), sizeof state);
-  state += extent.layer * 2 + static_cast<uint64_t>(extent.kind);
-  for (size_t i = 0; i + 8 <= bytes.size(); i += 8) {
-    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-    std::memcpy(&bytes[i], &state, 8);
-  }
-  return bytes;
+  return ExtentContents(block, extent, ExtentBytes(extent));
 }
 
 uint64_t ServiceTest::ChecksumOf(const Digest& block, Extent extent) const {
@@ -183,6 +189,14 @@ std::vector<std::pair<uint32_t, uint32_t>> ServiceTest::FetchAndCheck(RawConnect
       order.emplace_back(run->item, index);
     }
   }
+}
+
+double ServiceTest::Metric(const std::string& name) const {
+  for (absl::string_view line : absl::StrSplit(HttpGet(server_->addresses().admin, "/metrics"), '\n')) {
+    double value = 0;
+    if (absl::ConsumePrefix(&line, name + " ") && absl::SimpleAtod(line, &value)) return value;
+  }
+  return 0;
 }
 
 bool ServiceTest::WaitForMetric(const std::string& line) {

@@ -25,6 +25,9 @@ struct Extent {
   uint16_t layer;
 };
 
+// What the tests store under an identity, in so many bytes.
+std::vector<std::byte> ExtentContents(const Digest& block, Extent extent, uint64_t bytes);
+
 // The parameter is the transport.
 class ServiceTest : public testing::TestWithParam<std::string> {
  protected:
@@ -62,6 +65,8 @@ class ServiceTest : public testing::TestWithParam<std::string> {
   uint64_t ExtentBytes(Extent extent) const { return space_.layout.extent_bytes(extent.kind); }
   // The text of the admin server's metrics; waits until a line is in it.
   bool WaitForMetric(const std::string& line);
+  // The value of a metric, named with its labels; 0 when there is none.
+  double Metric(const std::string& name) const;
 
   TemporaryFolder folder_;
   ServerOptions options_;
