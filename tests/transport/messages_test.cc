@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/transport/transport.h"
 #include "common/transport/wire.h"
+#include "tests/support/count.h"
 #include "tests/transport/random_messages.h"
 
 namespace droidspeak::wire {
@@ -120,12 +122,17 @@ TEST(MessagesTest, WhatFollowsAMessageIsRefused) {
   }
 }
 
-TEST(MessagesTest, AnotherVersionIsRefusedByName) {
-  std::vector<std::byte> bytes = Encode(CancelRequest{1});
-  bytes[offsetof(Header, version)] = std::byte{2};
-  const auto decoded = Decode(bytes);
-  EXPECT_EQ(decoded.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(decoded.status().ToString(), testing::HasSubstr("version 2"));
+TEST(MessagesTest, AnotherVersionOfAnyTypeIsRefusedByName) {
+  std::mt19937_64 random(5);
+  for (size_t index = 0; index < kTypes; ++index) {
+    for (const uint16_t version : {0, 2, 3, 0xffff}) {
+      std::vector<std::byte> bytes = Encode(RandomMessage(random, index, 3));
+      std::memcpy(bytes.data() + offsetof(Header, version), &version, sizeof(version));
+      const auto decoded = Decode(bytes);
+      EXPECT_EQ(decoded.status().code(), absl::StatusCode::kInvalidArgument);
+      EXPECT_THAT(decoded.status().ToString(), testing::HasSubstr(absl::StrCat("version ", version)));
+    }
+  }
 }
 
 // One mutation: a bit, a byte, a 32-bit count, a stretch copied elsewhere, or a cut or grown end.
@@ -158,10 +165,12 @@ void Mutate(std::mt19937_64& random, std::vector<std::byte>& bytes) {
 }
 
 TEST(MessagesTest, MutatedMessagesAreRefusedOrDecodeToThemselves) {
-  constexpr int kCases = 200'000;
-  std::mt19937_64 random(4);
+  const int cases = Count(200'000, 2'000'000);
+  const uint64_t seed = Seed();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937_64 random(seed);
   int decoded = 0;
-  for (int i = 0; i < kCases; ++i) {
+  for (int i = 0; i < cases; ++i) {
     std::vector<std::byte> bytes = Encode(RandomMessage(random, random() % kTypes, 3));
     for (uint64_t n = random() % 4 + 1; n > 0; --n) Mutate(random, bytes);
     // Mostly past the length check, so that bodies are reached.
@@ -172,8 +181,8 @@ TEST(MessagesTest, MutatedMessagesAreRefusedOrDecodeToThemselves) {
     decoded += DecodesToItself(bytes) ? 1 : 0;
   }
   // Both happen often, or the mutations say little.
-  EXPECT_GT(decoded, kCases / 100);
-  EXPECT_GT(kCases - decoded, kCases / 100);
+  EXPECT_GT(decoded, cases / 100);
+  EXPECT_GT(cases - decoded, cases / 100);
 }
 
 TEST(MessagesDeathTest, EncodingBeyondALimitEndsTheProgram) {
