@@ -5,6 +5,7 @@
 #   setup.sh          packages, Rust, libtorch
 #   setup.sh lint     what ./dev lint needs
 #   setup.sh bench    what ./dev bench compares with
+#   setup.sh soak     what ./dev soak needs
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${DROIDSPEAK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/droidspeak}
@@ -114,6 +115,6 @@ case ${1-all} in
     setup_rust
     setup_wheels
     ;;
-  lint | bench) setup_packages "packages-$1.txt" ;;
-  *) die "unknown argument '$1', expected nothing, lint or bench" ;;
+  lint | bench | soak) setup_packages "packages-$1.txt" ;;
+  *) die "unknown argument '$1', expected nothing, lint, bench or soak" ;;
 esac
