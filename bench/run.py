@@ -6,6 +6,7 @@
     cache            layer-wise fetch and store of 1 MiB extents, against the transport alone, with and without checksums
     partial-prefill  partial prefill with everything fetched over TCP, against the ideal of the same engine
     memory           peak resident memory of server and engine, against their bounds
+    spill            the RocksDB tier against fio on the same disk: read, write, durable, eviction, recovery
     simulate         eviction policies on made-up traces: the server's, LRU, S3-FIFO and GDSF
 
 Each is one JSON object as droidspeak-bench prints it. Figures mean something on an idle machine only: a run whose baseline
@@ -133,8 +134,14 @@ def run_simulate():
     return program("simulate")
 
 
+def run_spill():
+    folder = ROOT / "build" / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    return steady("spill", "--folder", folder)
+
+
 BENCHES = {"transport": run_transport, "cache": run_cache, "partial-prefill": run_partial_prefill, "memory": run_memory,
-           "simulate": run_simulate}
+           "spill": run_spill, "simulate": run_simulate}
 
 
 def write_whole(path, text):
