@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import subprocess
+import tempfile
 
 
 def environment():
@@ -13,13 +14,14 @@ def environment():
 
 
 class Server:
-    """A cache server on loopback with ports from the kernel; its socket and spill folder lie in `folder`. Stops with SIGTERM at
-    the end of a `with` block."""
+    """A cache server on loopback with ports from the kernel; its socket lies in `folder`, its spill folder in /var/tmp (/tmp may
+    be memory). Stops with SIGTERM at the end of a `with` block."""
 
     def __init__(self, binaries, folder, host_pool, transport, spill=False):
+        self.spill = tempfile.TemporaryDirectory(prefix="droidspeak-spill-", dir="/var/tmp") if spill else None
         command = [binaries / "droidspeak-cacheserver", "--json", "--name", "bench", "--listen", "127.0.0.1:0", "--data",
                    "127.0.0.1:0", "--admin", "127.0.0.1:0", "--local-socket", folder / "socket", "--host-pool", host_pool,
-                   "--transport", transport, "--log-level", "warn", *(["--spill", folder / "spill"] if spill else [])]
+                   "--transport", transport, "--log-level", "warn", *(["--spill", self.spill.name] if spill else [])]
         self.process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         if not line:
@@ -36,8 +38,11 @@ class Server:
 
     def __exit__(self, *_):
         self.process.terminate()
-        if self.process.wait(timeout=60) != 0:
-            raise SystemExit(f"the cache server ended with {self.process.returncode}")
+        code = self.process.wait(timeout=60)
+        if self.spill is not None:
+            self.spill.cleanup()
+        if code != 0:
+            raise SystemExit(f"the cache server ended with {code}")
 
 
 def peak_bytes(command):

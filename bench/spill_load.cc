@@ -20,6 +20,7 @@ namespace {
 
 constexpr uint64_t kSourceBytes = 256 << 20;  // more than any cache
 constexpr uint64_t kReaderBytes = 16 << 20;
+constexpr uint16_t kPieceExtents = 2;  // written at a time, as the evictor does
 
 BlockKey KeyOf(uint64_t block) {
   return {0, Sha256Of(absl::StrCat("spill ", block))};
@@ -83,12 +84,14 @@ absl::StatusOr<double> TierLoad::Write(bool durable) {
   const absl::Time start = absl::Now();
   uint64_t unsynced = 0;
   for (uint64_t block = 0; block < shape_.extents() / kSpillLayers; ++block) {
-    std::vector<RocksdbTier::ExtentWrite> writes;
-    for (uint16_t layer = 0; layer < kSpillLayers; ++layer) {
-      const uint64_t extent = block * kSpillLayers + layer;
-      writes.push_back({{Kind::kKv, layer}, Source(extent), shape_.extent_bytes, checksums_[extent]});
+    for (uint16_t first = 0; first < kSpillLayers; first += kPieceExtents) {
+      std::vector<RocksdbTier::ExtentWrite> writes;
+      for (uint16_t layer = first; layer < first + kPieceExtents; ++layer) {
+        const uint64_t extent = block * kSpillLayers + layer;
+        writes.push_back({{Kind::kKv, layer}, Source(extent), shape_.extent_bytes, checksums_[extent]});
+      }
+      RETURN_IF_ERROR(tier_->Write(RowOf(block), writes));
     }
-    RETURN_IF_ERROR(tier_->Write(RowOf(block), writes));
     unsynced += kSpillLayers * shape_.extent_bytes;
     if (!durable || unsynced < shape_.sync_bytes) continue;
     RETURN_IF_ERROR(tier_->Sync());

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cacheserver/store.h"
 #include "cacheserver/tiers/rocksdb_tier.h"
 #include "common/key/layout.h"
 #include "common/memory/host_arena.h"
@@ -19,11 +20,11 @@ struct SpillShape {
   uint64_t extent_bytes = 1 << 20;
   uint64_t total_bytes = uint64_t{2} << 30;
   uint64_t sync_bytes = 64 << 20;  // durably sealed at a time
-  int readers = 8;                 // as many as the store has I/O threads, and fio's queue depth
+  int readers = StoreOptions{}.io_threads;
   uint64_t extents() const { return total_bytes / extent_bytes; }
 };
 
-// Extents a block: what the evictor writes at a time, at 1 MiB.
+// Extents a block: what is evicted together.
 inline constexpr int kSpillLayers = 8;
 
 // The tier alone, in a folder that goes with the object. Not thread-safe. All results are bytes a second.

@@ -23,6 +23,7 @@ namespace droidspeak::bench {
 namespace {
 
 constexpr uint64_t kPoolBytes = 256 << 20;
+constexpr uint64_t kSmallPoolBytes = 32 << 20;  // made before the directory is read
 constexpr size_t kChainBlocks = 8;
 constexpr uint32_t kRecoveredLayers = 32;
 constexpr absl::Duration kLook = absl::Milliseconds(20);
@@ -127,9 +128,10 @@ class Filler {
   uint64_t chain_ = 0;
 };
 
-absl::StatusOr<std::unique_ptr<ExtentStore>> OpenStore(const std::string& folder, uint64_t limit_bytes) {
+absl::StatusOr<std::unique_ptr<ExtentStore>> OpenStore(const std::string& folder, uint64_t limit_bytes,
+                                                       uint64_t pool_bytes) {
   StoreOptions options;
-  options.host_pool_bytes = kPoolBytes;
+  options.host_pool_bytes = pool_bytes;
   options.spill_dir = folder;
   options.spill_limit_bytes = limit_bytes;
   return ExtentStore::Open(std::move(options));
@@ -140,7 +142,7 @@ absl::StatusOr<std::unique_ptr<ExtentStore>> OpenStore(const std::string& folder
 absl::StatusOr<SteadyFigures> EvictSteadily(const std::string& path, const SpillShape& shape, uint64_t limit_bytes) {
   const Folder folder(path);
   std::filesystem::create_directories(path);
-  ASSIGN_OR_RETURN(const std::unique_ptr<ExtentStore> store, OpenStore(path, limit_bytes));
+  ASSIGN_OR_RETURN(const std::unique_ptr<ExtentStore> store, OpenStore(path, limit_bytes, kPoolBytes));
   Digest name;
   ASSIGN_OR_RETURN(const uint32_t space, store->OpenNamespace(0, name, LayoutOf(shape.extent_bytes, kSpillLayers)));
   Filler filler(*store, space, shape.extent_bytes);
@@ -198,7 +200,7 @@ absl::StatusOr<std::vector<RecoveryFigures>> Recover(const std::string& path, ui
   std::vector<RecoveryFigures> figures;
   for (int i = 0; i < repeats; ++i) {
     const absl::Time start = absl::Now();
-    ASSIGN_OR_RETURN(const std::unique_ptr<ExtentStore> store, OpenStore(path, limit));
+    ASSIGN_OR_RETURN(const std::unique_ptr<ExtentStore> store, OpenStore(path, limit, kSmallPoolBytes));
     const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
     if (store->stats().blocks != rows) return absl::DataLossError("recovery did not find all rows");
     const double a_second = static_cast<double>(rows) / seconds;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/server.h"
 
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysinfo.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -50,7 +53,27 @@ absl::Status PrepareSpillFolder(const std::string& folder) {
   if (access(folder.c_str(), R_OK | W_OK | X_OK) != 0) {
     return ErrnoStatus(errno, absl::StrCat("--spill needs a folder that can be written; opening ", folder));
   }
+  struct statfs system {};
+  if (statfs(folder.c_str(), &system) == 0 && system.f_type == TMPFS_MAGIC) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--spill ", folder, " lies in memory (tmpfs): expected a folder on a disk"));
+  }
   return absl::OkStatus();
+}
+
+// --spill-limit, or nine tenths of the file system where that is smaller and no limit was asked for.
+absl::StatusOr<uint64_t> SpillLimit(const ServerOptions& options) {
+  struct statvfs system {};
+  if (options.spill_folder.empty()) return options.spill_limit_bytes;
+  if (statvfs(options.spill_folder.c_str(), &system) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("asking for the size of the disk of --spill ", options.spill_folder));
+  }
+  const uint64_t bytes = uint64_t{system.f_blocks} * system.f_frsize;
+  if (options.spill_limit_bytes <= bytes) return options.spill_limit_bytes;
+  if (options.spill_limit_bytes == ServerOptions{}.spill_limit_bytes) return bytes / 10 * 9;
+  return absl::InvalidArgumentError(absl::StrCat("--spill-limit ", FormatBytes(options.spill_limit_bytes),
+                                                 " is more than the file system of --spill ", options.spill_folder,
+                                                 " has, ", FormatBytes(bytes)));
 }
 
 std::string HostName() {
@@ -126,7 +149,7 @@ absl::Status CacheServer::Parts::OpenStore(const ServerOptions& options) {
   StoreOptions store;
   store.host_pool_bytes = options.host_pool_bytes;
   store.spill_dir = options.spill_folder;
-  store.spill_limit_bytes = options.spill_limit_bytes;
+  ASSIGN_OR_RETURN(store.spill_limit_bytes, SpillLimit(options));
   store.cluster_secret_id = secret_->id();
   store.default_ttl = options.default_ttl;
   store.quotas = options.quotas;

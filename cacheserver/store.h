@@ -51,7 +51,8 @@ struct StoreOptions {
   uint32_t max_namespaces = 4096;
   uint32_t max_offers = 65536;          // open at one time
   uint32_t max_queued_loads = 1 << 18;  // waiting for an I/O thread or a staging buffer
-  int io_threads = 4;
+  // One read each at a time: so that eight are in the disk's queue while others copy and verify.
+  int io_threads = 12;
   StoreClock clock = StoreClock::System();
   rocksdb::Env* env = nullptr;  // file system of the RocksDB tier; null: the machine's. Outlives the store.
 };

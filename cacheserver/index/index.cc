@@ -67,6 +67,13 @@ bool Index::Locked::Collect(Block* block) {
   return true;
 }
 
+void Index::Reserve(uint64_t blocks) {
+  for (Shard& shard : shards_) {
+    absl::MutexLock lock(&shard.mutex);
+    shard.blocks.reserve(blocks / kShards);
+  }
+}
+
 void Index::ForEach(const std::function<void(Locked& shard, Block* block)>& visit) const {
   std::vector<Block*> blocks;
   for (size_t i = 0; i < kShards; ++i) {

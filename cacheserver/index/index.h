@@ -63,6 +63,8 @@ class Index {
   void TouchAncestors(uint32_t tenant, const Digest& parent, const std::array<uint32_t, 2>& kinds_groups,
                       uint32_t tick);
 
+  // Makes the tables large enough for so many blocks.
+  void Reserve(uint64_t blocks);
   uint64_t blocks() const { return blocks_.load(std::memory_order_relaxed); }
   // Memory of blocks, their arrays and the tables.
   uint64_t memory_bytes() const;

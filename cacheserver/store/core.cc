@@ -10,6 +10,15 @@
 #include "common/base/check.h"
 
 namespace droidspeak {
+namespace {
+
+uint32_t FirstLayer(const wire::LayerBits& layers) {
+  uint32_t word = 0;
+  while (layers[word] == 0) ++word;
+  return word * 64 + std::countr_zero(layers[word]);
+}
+
+}  // namespace
 
 StoreClock StoreClock::System() {
   return {[] { return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch()); },
@@ -123,6 +132,15 @@ void StoreCore::TakeOffHost(Block* block, ExtentSelector extent) {
 void StoreCore::PutOnDisk(Block* block, ExtentSelector extent) {
   block->Set(ExtentState::kDisk, extent.kind, extent.layer);
   Count(Tier::kRocksdb, *block, extent.kind, 1);
+}
+
+void StoreCore::RestoreOnDisk(Block* block, Kind kind, const wire::LayerBits& layers,
+                              absl::Span<const uint64_t> checksums) {
+  if (checksums.empty()) return;
+  block->Set(ExtentState::kDisk, kind, layers);
+  Extent* const extents = block->Find(kind, FirstLayer(layers));
+  for (size_t i = 0; i < checksums.size(); ++i) extents[i].checksum = checksums[i];
+  Count(Tier::kRocksdb, *block, kind, static_cast<int64_t>(checksums.size()));
 }
 
 void StoreCore::TakeOffDisk(Block* block, ExtentSelector extent) {

@@ -65,6 +65,8 @@ class StoreCore {
   void PutOnHost(Block* block, ExtentSelector extent, std::byte* slot, uint64_t checksum);
   void TakeOffHost(Block* block, ExtentSelector extent);  // frees the slot
   void PutOnDisk(Block* block, ExtentSelector extent);
+  // All of a kind that a new block has, with one checksum a layer, ascending.
+  void RestoreOnDisk(Block* block, Kind kind, const wire::LayerBits& layers, absl::Span<const uint64_t> checksums);
   void TakeOffDisk(Block* block, ExtentSelector extent);
 
   // Unlinks a block: its memory is freed now, or when its readers and offers are done; what it has on disk is queued

@@ -12,9 +12,8 @@ namespace {
 
 // Room is made in steps of this share of a tier, so that one look at the index serves many extents.
 constexpr uint64_t kBatchShare = 32;
-constexpr uint64_t kMostWriteBytes = 8 << 20;
-// Garbage on disk beyond this share of the budget is compacted away.
-constexpr uint64_t kGarbageShare = 8;
+// What RocksDB is given at a time: it copies it twice, the second time from the processor's cache.
+constexpr uint64_t kMostWriteBytes = 2 << 20;
 
 // The layers of a victim's group.
 wire::LayerBits GroupLayers(uint8_t bits, uint32_t group) {
@@ -219,11 +218,12 @@ absl::Status Evictor::MakeRoomOnDisk(const TenantEntry& tenant, uint64_t bytes) 
   }
   const uint64_t budget = core_->disk()->budget_bytes();
   if (bytes > budget) return absl::ResourceExhaustedError("the spill limit is too small");
-  if (core_->DiskLiveBytes() + bytes <= budget) return absl::OkStatus();
-  const uint64_t batch = std::max(bytes, budget / kBatchShare);
-  while (core_->DiskLiveBytes() + batch > budget && EvictOneFromDisk(nullptr)) {
+  if (core_->DiskLiveBytes() + bytes > budget) {
+    const uint64_t batch = std::max(bytes, budget / kBatchShare);
+    while (core_->DiskLiveBytes() + batch > budget && EvictOneFromDisk(nullptr)) {
+    }
   }
-  CompactIfWorthwhile();
+  (void)compactor_->AwaitRoom(bytes);  // else the write will be refused
   return core_->DiskLiveBytes() + bytes <= budget ? absl::OkStatus()
                                                   : absl::ResourceExhaustedError("the spill limit is reached");
 }
@@ -252,9 +252,10 @@ bool Evictor::EvictOneFromDisk(const TenantEntry* tenant) {
         continue;
       }
       core_->counters.rocksdb_to_gone.fetch_add(extents.size());
-      removed_extents_ += extents.size();
       if (looks == 2) plan.Clear();
-      return core_->disk()->Remove(row, extents).ok();
+      const absl::Status removed = core_->disk()->Remove(row, extents);
+      compactor_->NoteRemoval();
+      return removed.ok();
     }
   }
 }
@@ -273,26 +274,9 @@ void Evictor::ProcessRemovals() {
         });
       }
     }
-    removed_extents_ += removal.extents.size();
     (void)core_->disk()->Remove(row, removal.extents);  // if it fails the tier is degraded, and the bytes unreachable
+    compactor_->NoteRemoval();
   }
-}
-
-void Evictor::CompactIfWorthwhile() {
-  RocksdbTier* disk = core_->disk();
-  if (disk == nullptr || disk->degraded()) return;
-  const auto garbage = [&] {
-    const uint64_t used = disk->disk_bytes();
-    return used - std::min(used, core_->DiskLiveBytes());
-  };
-  const uint64_t much = disk->budget_bytes() / kGarbageShare;
-  if (removed_extents_ == 0 || garbage() < much) return;
-  // Files in which nothing lives go first and cost nothing; then the oldest, which have most garbage.
-  for (double age_cutoff : {0.0, 0.25, 1.0}) {
-    if (!disk->Compact(age_cutoff).ok()) return;  // tried again in the next period
-    if (garbage() < much) break;
-  }
-  removed_extents_ = 0;
 }
 
 absl::Status Evictor::SpillAll() {

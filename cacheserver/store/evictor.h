@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/time/time.h"
+#include "cacheserver/store/compactor.h"
 #include "cacheserver/store/core.h"
 #include "cacheserver/tiers/eviction_policy.h"
 
@@ -62,7 +63,8 @@ class EvictionPlan {
 // Used by the maintenance thread alone. Blocks on I/O.
 class Evictor {
  public:
-  explicit Evictor(StoreCore* core) : core_(core), host_plan_(Tier::kHost), disk_plan_(Tier::kRocksdb) {}
+  Evictor(StoreCore* core, Compactor* compactor)
+      : core_(core), compactor_(compactor), host_plan_(Tier::kHost), disk_plan_(Tier::kRocksdb) {}
 
   // Evicts from host memory until the tenant is within its quota and a slot of `bytes` is free; then its slot, else
   // null: nothing more can go.
@@ -80,8 +82,6 @@ class Evictor {
 
   // Deletes on disk what was removed from the index.
   void ProcessRemovals();
-  // Compacts when garbage is a large part of the limit.
-  void CompactIfWorthwhile();
 
  private:
   // Makes a plan that is empty anew: first a share, then, where nothing of that could go, all. False: that was all.
@@ -107,11 +107,11 @@ class Evictor {
   absl::Status WriteNamespaceOnce(const Block& block);
 
   StoreCore* const core_;
+  Compactor* const compactor_;
   EvictionPlan host_plan_;
   EvictionPlan disk_plan_;
   // Of those that met their quota; a few victims each.
   std::array<absl::flat_hash_map<uint32_t, std::unique_ptr<EvictionPlan>>, kTiers> tenant_plans_;
-  uint64_t removed_extents_ = 1;  // from disk, since the last compaction; an earlier run may have left some
 };
 
 // The block's directory row, with what is on disk now. The block's shard is locked.

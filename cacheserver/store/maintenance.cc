@@ -17,7 +17,11 @@ constexpr absl::Duration kPointless = absl::Milliseconds(20);
 }  // namespace
 
 Maintenance::Maintenance(StoreCore* core, OfferTable* offers)
-    : core_(core), offers_(offers), evictor_(core), room_pointless_until_(absl::InfinitePast()) {
+    : core_(core),
+      offers_(offers),
+      compactor_(core),
+      evictor_(core, &compactor_),
+      room_pointless_until_(absl::InfinitePast()) {
   thread_ = std::make_unique<Thread>("store-upkeep", [this](const std::stop_token&) { Run(); });
   sync_thread_ = std::make_unique<Thread>("store-sync", [this](const std::stop_token&) { RunSyncs(); });
 }
@@ -60,14 +64,17 @@ void Maintenance::SealDurably(OfferPtr offer, ExtentStore::SealCallback done) {
 }
 
 void Maintenance::Drain() {
-  absl::MutexLock lock(&mutex_);
-  if (stopping_) return;
-  work_.due = true;
-  const uint64_t mine = ++work_.drains;
-  const auto done = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || (drained_ >= mine && syncs_.empty() && !syncing_);
-  };
-  mutex_.Await(absl::Condition(&done));
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) return;
+    work_.due = true;
+    const uint64_t mine = ++work_.drains;
+    const auto done = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return stopping_ || (drained_ >= mine && syncs_.empty() && !syncing_);
+    };
+    mutex_.Await(absl::Condition(&done));
+  }
+  compactor_.Drain();
 }
 
 Maintenance::Work Maintenance::TakeWork() {
@@ -114,7 +121,6 @@ void Maintenance::Periodic() {
   ExpireBlocks();
   evictor_.ProcessRemovals();
   RecoverDisk();
-  evictor_.CompactIfWorthwhile();
 }
 
 void Maintenance::ExpireBlocks() {
@@ -210,6 +216,7 @@ absl::Status Maintenance::Stop() {
   if (core_->disk() == nullptr) return absl::OkStatus();
   evictor_.ProcessRemovals();
   const absl::Status spilled = evictor_.SpillAll();
+  compactor_.Stop();
   const absl::Status synced = core_->disk()->Sync();
   return spilled.ok() ? synced : spilled;
 }

@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "cacheserver/store/compactor.h"
 #include "cacheserver/store/core.h"
 #include "cacheserver/store/evictor.h"
 #include "cacheserver/store/offers.h"
@@ -20,7 +21,7 @@
 
 namespace droidspeak {
 
-// Thread-safe. Syncs run on a second thread: fills that wait for room don't wait for the disk's cache.
+// Thread-safe. Syncs and compactions run on threads of their own: fills that wait for room don't wait for them.
 class Maintenance {
  public:
   Maintenance(StoreCore* core, OfferTable* offers);
@@ -71,6 +72,7 @@ class Maintenance {
 
   StoreCore* const core_;
   OfferTable* const offers_;
+  Compactor compactor_;
   Evictor evictor_;                  // the maintenance thread's
   absl::Time room_pointless_until_;  // the maintenance thread's
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/store/recovery.h"
 
+#include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "common/base/log.h"
@@ -25,12 +27,7 @@ void Restore(StoreCore& core, const BlockRow& row) {
   core.NoteExpiry(row.expiry);
   for (Kind kind : kKinds) {
     const auto k = static_cast<size_t>(kind);
-    block->Set(ExtentState::kDisk, kind, row.bits[k]);
-    size_t next = 0;
-    ForEachLayer(kind, row.bits[k], [&](ExtentSelector extent) {
-      block->Find(kind, extent.layer)->checksum = row.checksums[k][next++];
-      core.PutOnDisk(block, extent);
-    });
+    core.RestoreOnDisk(block, kind, row.bits[k], row.checksums[k]);
   }
 }
 
@@ -38,9 +35,10 @@ void Restore(StoreCore& core, const BlockRow& row) {
 
 absl::Status OpenDisk(StoreCore& core) {
   const StoreOptions& options = core.options();
-  uint64_t dropped = 0;
+  std::atomic<uint64_t> dropped{0};
   RecoveredStore recovered;
   recovered.on_namespace = [&](NamespaceRow row) { dropped += core.namespaces().Restore(row) ? 0 : 1; };
+  recovered.on_estimate = [&](uint64_t rows) { core.index().Reserve(std::min(rows, options.max_blocks)); };
   recovered.on_block = [&](BlockRow row) {
     if (MakesSense(row, core.namespaces().Find(row.namespace_id))) {
       Restore(core, row);
@@ -53,7 +51,7 @@ absl::Status OpenDisk(StoreCore& core) {
                                       options.cluster_secret_id, options.env},
                                      recovered));
   dropped += disk->lost_rows();
-  if (dropped > 0) spdlog::warn("{} directory rows in {} could not be used", dropped, options.spill_dir);
+  if (dropped > 0) spdlog::warn("{} directory rows in {} could not be used", dropped.load(), options.spill_dir);
   core.set_disk(std::move(disk));
   return absl::OkStatus();
 }

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/tiers/rocksdb_options.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "rocksdb/cache.h"
 #include "rocksdb/env.h"
+#include "rocksdb/filter_policy.h"
 #include "rocksdb/table.h"
 
 namespace droidspeak {
@@ -15,7 +20,13 @@ namespace {
 constexpr size_t kBlockCacheBytes = 16 << 20;
 // Extents lie in memory until a flush: three buffers of this size are the tier's largest part of memory. A flush makes
 // one blob file.
-constexpr size_t kExtentBufferBytes = 16 << 20;
+constexpr size_t kExtentBufferBytes = 24 << 20;
+// Space comes back a file at a time: a small tier has smaller ones.
+constexpr uint64_t kFilesALimit = 32;
+constexpr size_t kLeastBufferBytes = 1 << 20;
+constexpr int kManyFiles = 1 << 20;
+// Goes to the disk in one request: flushes have one at a time.
+constexpr size_t kWriteBytes = 4 << 20;
 constexpr size_t kDirectoryBufferBytes = 4 << 20;
 
 // Direct I/O keeps extents out of the page cache, where they would be a second time; tmpfs has none.
@@ -29,7 +40,7 @@ bool HasDirectIo(const std::string& folder) {
 
 }  // namespace
 
-RocksdbTuning TuneRocksdb(const std::string& folder, rocksdb::Env* env) {
+RocksdbTuning TuneRocksdb(const std::string& folder, uint64_t limit_bytes, rocksdb::Env* env) {
   RocksdbTuning tuning;
   rocksdb::DBOptions& db = tuning.db;
   if (env != nullptr) db.env = env;
@@ -37,7 +48,9 @@ RocksdbTuning TuneRocksdb(const std::string& folder, rocksdb::Env* env) {
   db.create_missing_column_families = true;
   db.atomic_flush = true;  // without a WAL, a row must never reach the disk before its extents
   db.use_direct_reads = db.use_direct_io_for_flush_and_compaction = HasDirectIo(folder);
-  db.max_background_jobs = 3;
+  db.writable_file_max_buffer_size = kWriteBytes;
+  db.max_background_flushes = 2;
+  db.max_background_compactions = 1;
   db.max_open_files = 1024;
   db.info_log_level = rocksdb::WARN_LEVEL;
   db.max_log_file_size = 4 << 20;
@@ -49,15 +62,21 @@ RocksdbTuning TuneRocksdb(const std::string& folder, rocksdb::Env* env) {
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = rocksdb::NewLRUCache(kBlockCacheBytes);
   table.cache_index_and_filter_blocks = true;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));  // an extent is in one of several files of keys
   rocksdb::ColumnFamilyOptions& directory = tuning.directory;
   directory.compression = rocksdb::kNoCompression;
   directory.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  directory.disable_auto_compactions = true;  // until the directory has been read
   directory.write_buffer_size = kDirectoryBufferBytes;
 
   rocksdb::ColumnFamilyOptions& extents = tuning.extents;
   extents = directory;
-  extents.write_buffer_size = kExtentBufferBytes;
+  extents.write_buffer_size = std::clamp<size_t>(limit_bytes / kFilesALimit, kLeastBufferBytes, kExtentBufferBytes);
   extents.max_write_buffer_number = 3;
+  // Files of keys are tiny, and one appears each flush: never slow writers down for them. A long garbage collection has
+  // the only compaction thread.
+  extents.level0_slowdown_writes_trigger = extents.level0_stop_writes_trigger = kManyFiles;
+  extents.soft_pending_compaction_bytes_limit = extents.hard_pending_compaction_bytes_limit = 0;
   extents.enable_blob_files = true;
   extents.min_blob_size = 0;
   extents.blob_file_size = 256 << 20;
@@ -68,3 +87,35 @@ RocksdbTuning TuneRocksdb(const std::string& folder, rocksdb::Env* env) {
 }
 
 }  // namespace droidspeak
+
+// Debian builds RocksDB for processors without SSE4.2: its CRC32C, over every blob it writes, goes by tables at 0.6
+// GB/s and would be what limits a flush. The dynamic linker takes this one for the library's calls too; where the
+// processor lacks the instruction, this one calls the library's.
+namespace rocksdb::crc32c {
+namespace {
+
+using ExtendFunction = uint32_t (*)(uint32_t, const char*, size_t);
+
+__attribute__((target("sse4.2"))) uint32_t ExtendByInstruction(uint32_t crc, const char* data, size_t bytes) {
+  uint64_t state = ~crc;
+  for (; bytes >= sizeof(uint64_t); bytes -= sizeof(uint64_t), data += sizeof(uint64_t)) {
+    uint64_t word;
+    std::memcpy(&word, data, sizeof(word));
+    state = __builtin_ia32_crc32di(state, word);
+  }
+  auto rest = static_cast<uint32_t>(state);
+  for (; bytes > 0; --bytes, ++data) rest = __builtin_ia32_crc32qi(rest, static_cast<unsigned char>(*data));
+  return ~rest;
+}
+
+}  // namespace
+
+uint32_t Extend(uint32_t crc, const char* data, size_t bytes) {
+  static const ExtendFunction extend =
+      __builtin_cpu_supports("sse4.2")
+          ? &ExtendByInstruction
+          : reinterpret_cast<ExtendFunction>(dlsym(RTLD_NEXT, "_ZN7rocksdb6crc32c6ExtendEjPKcm"));
+  return extend(crc, data, bytes);
+}
+
+}  // namespace rocksdb::crc32c

@@ -2,6 +2,7 @@
 // The settings of RocksDB, in one place with their reasons.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "rocksdb/options.h"
@@ -14,7 +15,7 @@ struct RocksdbTuning {
   rocksdb::ColumnFamilyOptions extents;
 };
 
-// `env` null: the machine's. Looks at `folder` for what its file system can.
-RocksdbTuning TuneRocksdb(const std::string& folder, rocksdb::Env* env);
+// For a tier of at most `limit_bytes`. `env` null: the machine's. Looks at `folder` for what its file system can.
+RocksdbTuning TuneRocksdb(const std::string& folder, uint64_t limit_bytes, rocksdb::Env* env);
 
 }  // namespace droidspeak

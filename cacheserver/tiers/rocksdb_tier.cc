@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/tiers/rocksdb_tier.h"
 
+#include <malloc.h>
+
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <filesystem>
+#include <set>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "cacheserver/tiers/rocksdb_options.h"
+#include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/status.h"
+#include "common/base/thread.h"
 #include "common/key/checksum.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
@@ -34,6 +42,21 @@ absl::Status FromRocksdb(const rocksdb::Status& status, std::string_view what) {
   if (status.IsNoSpace()) return absl::ResourceExhaustedError(text);
   return absl::UnavailableError(text);
 }
+
+// The directory is read in so many slices a tenant, by at most so many threads.
+constexpr int kScanSlices = 4;
+constexpr int kMostScanThreads = 4;
+// From each file at a time: a slice has only its part of each.
+constexpr size_t kScanReadBytes = 256 << 10;
+
+constexpr uint64_t kHeadroomShare = 32;
+constexpr double kOneFile = 1.01;  // RocksDB rounds the number of files down
+
+constexpr int kMmapBytes = 32 << 20;
+constexpr int kTrimBytes = 32 << 20;
+
+// Of an extent in a batch: header, key and lengths.
+constexpr size_t kBatchOverheadBytes = 256;
 
 // Unsynced writes are flushed by Sync(): none goes to the WAL (see the header).
 rocksdb::WriteOptions WithoutWal() {
@@ -76,16 +99,25 @@ absl::StatusOr<std::unique_ptr<RocksdbTier>> RocksdbTier::Open(const RocksdbTier
   if (error) {
     return absl::UnavailableError(absl::StrCat("creating the spill folder ", options.folder, ": ", error.message()));
   }
+  // RocksDB syncs its folder, but not the names of it and of the folder around it.
+  const std::filesystem::path parent = std::filesystem::absolute(options.folder).parent_path();
+  RETURN_IF_ERROR(SyncFolder(parent.string()));
+  RETURN_IF_ERROR(SyncFolder(parent.parent_path().string()));
   auto tier = std::unique_ptr<RocksdbTier>(new RocksdbTier(options));
   RETURN_IF_ERROR(tier->OpenDatabase());
   RETURN_IF_ERROR(tier->CheckStoreRow());
   RETURN_IF_ERROR(tier->Scan(recovered));
+  RETURN_IF_ERROR(tier->StartCompactions());
   return tier;
 }
 
 absl::Status RocksdbTier::OpenDatabase() {
   listener_ = std::make_shared<Listener>(this);
-  const RocksdbTuning tuning = TuneRocksdb(options_.folder, options_.env);
+  // RocksDB takes and gives back buffers of an extent's size with each read and write: without this, malloc would give
+  // them back to the kernel each time, and page faults would cost more than the copies.
+  mallopt(M_MMAP_THRESHOLD, kMmapBytes);
+  mallopt(M_TRIM_THRESHOLD, kTrimBytes);
+  const RocksdbTuning tuning = TuneRocksdb(options_.folder, options_.limit_bytes, options_.env);
   rocksdb::DBOptions db_options = tuning.db;
   db_options.listeners.push_back(listener_);
   const std::vector<rocksdb::ColumnFamilyDescriptor> families = {
@@ -129,27 +161,79 @@ absl::Status RocksdbTier::CheckStoreRow() {
   return absl::OkStatus();
 }
 
-absl::Status RocksdbTier::Scan(const RecoveredStore& recovered) {
+absl::Status RocksdbTier::ScanRange(const std::string& from, const std::string& to,
+                                    const std::function<void(std::string_view, std::string_view)>& visit) {
   rocksdb::ReadOptions options;
   options.fill_cache = false;
-  options.readahead_size = 2 << 20;
-  options.async_io = false;
+  options.readahead_size = kScanReadBytes;
+  options.verify_checksums = false;  // rows have their own: a flipped byte costs a row, not the folder
+  const rocksdb::Slice end = ToSlice(to);
+  options.iterate_upper_bound = &end;
   const std::unique_ptr<rocksdb::Iterator> rows(db_->NewIterator(options, directory_));
+  for (rows->Seek(ToSlice(from)); rows->Valid(); rows->Next()) visit(ToView(rows->key()), ToView(rows->value()));
+  return Annotate(FromRocksdb(rows->status(), "scanning the directory"), options_.folder);
+}
+
+absl::Status RocksdbTier::Scan(const RecoveredStore& recovered) {
   // Keys sort 'N' < 'S' < 'b': namespaces come before blocks.
-  for (rows->SeekToFirst(); rows->Valid(); rows->Next()) {
-    const std::string_view key = ToView(rows->key());
-    const std::string_view value = ToView(rows->value());
-    if (key.front() == static_cast<char>(RowType::kNamespace)) {
-      absl::StatusOr<NamespaceRow> row = NamespaceRow::Decode(key, value);
-      lost_rows_ += row.ok() ? 0 : 1;
-      if (row.ok()) recovered.on_namespace(*std::move(row));
-    } else if (key.front() == static_cast<char>(RowType::kBlock)) {
-      absl::StatusOr<BlockRow> row = BlockRow::Decode(key, value);
-      lost_rows_ += row.ok() ? 0 : 1;
-      if (row.ok()) recovered.on_block(*std::move(row));
+  const std::string first_namespace(1, static_cast<char>(RowType::kNamespace));
+  const std::string first_block(1, static_cast<char>(RowType::kBlock));
+  std::set<uint32_t> tenants;
+  std::atomic<uint64_t> lost{0};
+  RETURN_IF_ERROR(ScanRange(first_namespace, first_block, [&](std::string_view key, std::string_view value) {
+    if (key.front() != static_cast<char>(RowType::kNamespace)) return;
+    absl::StatusOr<NamespaceRow> row = NamespaceRow::Decode(key, value);
+    if (!row.ok()) return void(++lost);
+    tenants.insert(row->tenant);
+    recovered.on_namespace(*std::move(row));
+  }));
+  uint64_t rows = 0;
+  (void)db_->GetIntProperty(directory_, rocksdb::DB::Properties::kEstimateNumKeys, &rows);
+  if (recovered.on_estimate) recovered.on_estimate(rows);
+
+  // Slices of each tenant's hashes, which are uniform; the last one reaches to the next tenant's first.
+  std::vector<std::string> bounds;
+  for (const uint32_t tenant : tenants) {
+    for (int slice = 0; slice < kScanSlices; ++slice) {
+      BlockKey first{tenant, {}};
+      first.hash.bytes[0] = static_cast<uint8_t>(slice * (256 / kScanSlices));
+      bounds.push_back(BlockRowKey(first));
     }
   }
-  return Annotate(FromRocksdb(rows->status(), "scanning the directory"), options_.folder);
+  if (bounds.empty()) bounds.push_back(first_block);
+  bounds.front() = first_block;
+  bounds.push_back(std::string(1, static_cast<char>(static_cast<char>(RowType::kBlock) + 1)));
+  std::atomic<size_t> next{0};
+  std::vector<absl::Status> outcomes(bounds.size());
+  const auto scan_slices = [&] {
+    for (size_t i; (i = next++) + 1 < bounds.size();) {
+      outcomes[i] = ScanRange(bounds[i], bounds[i + 1], [&](std::string_view key, std::string_view value) {
+        absl::StatusOr<BlockRow> row = BlockRow::Decode(key, value);
+        if (!row.ok()) return void(++lost);
+        recovered.on_block(*std::move(row));
+      });
+      if (!absl::IsDataLoss(outcomes[i])) continue;
+      spdlog::warn("a part of the directory can't be read, and its blocks are lost: {}", outcomes[i].ToString());
+      ++lost;
+      outcomes[i] = absl::OkStatus();
+    }
+  };
+  {
+    const int threads = std::clamp<int>(std::thread::hardware_concurrency(), 1, kMostScanThreads);
+    std::vector<std::unique_ptr<Thread>> others;
+    for (int i = 1; i < threads; ++i) {
+      others.push_back(std::make_unique<Thread>("store-scan", [&](const std::stop_token&) { scan_slices(); }));
+    }
+    scan_slices();
+  }
+  lost_rows_ = lost;
+  for (absl::Status& outcome : outcomes) RETURN_IF_ERROR(std::move(outcome));
+  return absl::OkStatus();
+}
+
+// They would take the disk and a core from the scan.
+absl::Status RocksdbTier::StartCompactions() {
+  return FromRocksdb(db_->EnableAutoCompaction({directory_, extents_}), "starting compactions");
 }
 
 absl::Status RocksdbTier::Failed(absl::Status status) {
@@ -168,11 +252,11 @@ absl::Status RocksdbTier::Apply(rocksdb::WriteBatch& batch) {
 absl::Status RocksdbTier::Write(const BlockRow& row, absl::Span<const ExtentWrite> extents) {
   uint64_t bytes = 0;
   for (const ExtentWrite& extent : extents) bytes += extent.bytes;
-  if (disk_bytes() + bytes > options_.limit_bytes) {
+  if (!HasRoom(bytes)) {
     // Not a fault: the tier is full of what is wanted more, or of garbage that awaits compaction.
     return absl::ResourceExhaustedError("the spill limit is reached");
   }
-  rocksdb::WriteBatch batch;
+  rocksdb::WriteBatch batch(bytes + kBatchOverheadBytes * (extents.size() + 1));  // else it grows, copying, as it fills
   for (const ExtentWrite& extent : extents) {
     const auto header = ExtentHeader{row.block, extent.extent, extent.bytes, extent.checksum}.Encode();
     const std::string key = ExtentKey(row.block, extent.extent);
@@ -216,8 +300,7 @@ absl::Status RocksdbTier::Sync() {
 absl::Status RocksdbTier::Read(const BlockKey& block, ExtentSelector extent, uint64_t checksum,
                                absl::Span<std::byte> destination) {
   rocksdb::ReadOptions options;
-  options.verify_checksums = false;  // of blobs: ours covers the identity as well
-  options.fill_cache = false;
+  options.verify_checksums = false;  // of blobs: ours covers the identity as well; keys are cached, blobs are not
   rocksdb::PinnableSlice value;
   const rocksdb::Status read = db_->Get(options, extents_, ToSlice(ExtentKey(block, extent)), &value);
   if (!read.ok()) return Failed(FromRocksdb(read, "reading an extent"));
@@ -251,15 +334,32 @@ uint64_t RocksdbTier::disk_bytes() const {
   return bytes;
 }
 
-absl::Status RocksdbTier::Compact(double age_cutoff) {
+bool RocksdbTier::HasRoom(uint64_t bytes) const {
+  // The rest is for manifests, logs, and what a flush writes before its buffer is freed.
+  return disk_bytes() + compacting_bytes_ + bytes <= options_.limit_bytes - options_.limit_bytes / kHeadroomShare;
+}
+
+absl::Status RocksdbTier::Compact(double share, std::atomic<bool>& cancelled) {
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
-  if (age_cutoff > 0) {
+  options.canceled = &cancelled;
+  if (share > 0) {
+    // What is rewritten lies twice on disk until the end: no more than there is room for, and room for writers left.
+    const uint64_t used = disk_bytes();
+    const uint64_t room = options_.limit_bytes - std::min(used, options_.limit_bytes);
+    uint64_t files = 0;
+    (void)db_->GetIntProperty(extents_, rocksdb::DB::Properties::kNumBlobFiles, &files);
+    share = std::min(share, 0.5 * static_cast<double>(room) / static_cast<double>(used + 1));
+    if (files > 0 && used / files <= room) share = std::clamp(kOneFile / static_cast<double>(files), share, 1.0);
+    compacting_bytes_ = static_cast<uint64_t>(share * static_cast<double>(used));
     options.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kForce;
-    options.blob_garbage_collection_age_cutoff = age_cutoff;
+    options.blob_garbage_collection_age_cutoff = share;
     options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
   }
-  return Failed(FromRocksdb(db_->CompactRange(options, extents_, nullptr, nullptr), "compacting"));
+  const rocksdb::Status compacted = db_->CompactRange(options, extents_, nullptr, nullptr);
+  compacting_bytes_ = 0;
+  if (cancelled) return absl::CancelledError("the compaction was broken off");
+  return Failed(FromRocksdb(compacted, "compacting"));
 }
 
 std::optional<std::string> RocksdbTier::degraded() const {

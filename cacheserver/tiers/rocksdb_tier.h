@@ -6,12 +6,14 @@
 // survives power loss. A removal that was not synced may be undone by a crash: the bytes are still those of their hash.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -39,8 +41,9 @@ struct RocksdbTierOptions {
 
 // What a folder held when it was opened.
 struct RecoveredStore {
-  std::function<void(NamespaceRow row)> on_namespace;  // all of them before any block
-  std::function<void(BlockRow row)> on_block;
+  std::function<void(NamespaceRow row)> on_namespace;   // all of them before any block
+  std::function<void(BlockRow row)> on_block;           // called by several threads at a time
+  std::function<void(uint64_t rows)> on_estimate = {};  // about how many blocks will follow
 };
 
 // Thread-safe; all functions but the getters block on I/O. Writers come one after the other (one thread).
@@ -76,9 +79,12 @@ class RocksdbTier {
   uint64_t budget_bytes() const;
   // On disk now, garbage included.
   uint64_t disk_bytes() const;
-  // Gives removed extents' space back: files in which nothing lives any more, and with `age_cutoff` > 0 also the oldest
-  // share of files, by rewriting what lives in them. Blocks for the compaction's time.
-  absl::Status Compact(double age_cutoff);
+  // Whether so many bytes more stay within the limit, garbage and a compaction's copies included.
+  bool HasRoom(uint64_t bytes) const;
+  // Gives removed extents' space back: files in which nothing lives any more, and with `share` > 0 also about that
+  // share of the files, the oldest, by rewriting what lives in them; less where the limit leaves no room for the
+  // copies. Blocks for the compaction's time, or until `cancelled`; one at a time, beside writes and reads.
+  absl::Status Compact(double share, std::atomic<bool>& cancelled);
 
   uint64_t lost_rows() const { return lost_rows_; }
   // Why writes or reads fail, if they do. Cleared by the next that succeeds after TryRecover().
@@ -92,6 +98,9 @@ class RocksdbTier {
   absl::Status OpenDatabase();
   absl::Status CheckStoreRow();
   absl::Status Scan(const RecoveredStore& recovered);
+  absl::Status ScanRange(const std::string& from, const std::string& to,
+                         const std::function<void(std::string_view key, std::string_view value)>& visit);
+  absl::Status StartCompactions();
   absl::Status Apply(rocksdb::WriteBatch& batch);
   absl::Status Failed(absl::Status status);
 
@@ -101,6 +110,7 @@ class RocksdbTier {
   rocksdb::ColumnFamilyHandle* directory_ = nullptr;  // owned by us, destroyed before db_
   rocksdb::ColumnFamilyHandle* extents_ = nullptr;
   uint64_t lost_rows_ = 0;
+  std::atomic<uint64_t> compacting_bytes_{0};  // that a compaction may write before it frees what it replaces
   mutable absl::Mutex mutex_;
   std::optional<std::string> degraded_ ABSL_GUARDED_BY(mutex_);
 };

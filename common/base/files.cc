@@ -35,6 +35,8 @@ absl::Status WriteAll(int fd, std::string_view contents, std::string_view what) 
   return absl::OkStatus();
 }
 
+}  // namespace
+
 absl::Status SyncFolder(const std::string& folder) {
   const std::string what = absl::StrCat("syncing ", folder);
   const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -43,8 +45,6 @@ absl::Status SyncFolder(const std::string& folder) {
   close(fd);
   return error == 0 ? absl::OkStatus() : ErrnoStatus(error, what);
 }
-
-}  // namespace
 
 absl::Status ErrnoStatus(int error, std::string_view what) {
   return absl::ErrnoToStatus(error, ToAbsl(what));

@@ -22,6 +22,9 @@ namespace droidspeak {
 // FAILED_PRECONDITION for what is no regular file (a device, a folder).
 [[nodiscard]] absl::Status WriteFileAtomically(const std::string& path, std::string_view contents, mode_t mode = 0644);
 
+// Makes the names in a folder survive power loss.
+[[nodiscard]] absl::Status SyncFolder(const std::string& folder);
+
 // A status for errno `error` met while doing `what` ("opening FILE").
 [[nodiscard]] absl::Status ErrnoStatus(int error, std::string_view what);
 

@@ -2,9 +2,11 @@
 #include "tests/support/server_process.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,7 +40,11 @@ std::string ReadLine(int fd) {
 }  // namespace
 
 TemporaryFolder::TemporaryFolder() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "droidspeak-test-XXXXXX").string();
+  // On a disk, since a server refuses to spill into memory.
+  struct statfs found {};
+  std::filesystem::path base = std::filesystem::temp_directory_path();
+  if (statfs(base.c_str(), &found) == 0 && found.f_type == TMPFS_MAGIC) base = "/var/tmp";
+  std::string pattern = (base / "droidspeak-test-XXXXXX").string();
   path_ = mkdtemp(pattern.data());
 }
 

@@ -190,4 +190,17 @@ size_t TestStore::Extents(Tier tier) const {
   return extents[0] + extents[1];
 }
 
+size_t CountExact(TestStore& store, const Chain& chain) {
+  size_t exact = 0;
+  for (const Digest& hash : chain.hashes()) {
+    for (const ExtentSelector& extent : Selectors(AllLayers(), AllLayers())) {
+      const std::optional<std::string> bytes = store.Read(hash, extent);
+      if (!bytes) continue;
+      EXPECT_EQ(*bytes, ExtentBytes(hash, extent, SmallLayout().extent_bytes(extent.kind)));
+      ++exact;
+    }
+  }
+  return exact;
+}
+
 }  // namespace droidspeak::testing

@@ -26,6 +26,8 @@ wire::LayerBits Layers(std::initializer_list<uint32_t> layers);
 wire::LayerBits AllLayers();
 std::vector<ExtentSelector> Selectors(const wire::LayerBits& kv, const wire::LayerBits& e);
 
+inline constexpr size_t kExtentsABlock = 24;
+
 // A chain of blocks; its hashes follow from the seed.
 struct Chain {
   explicit Chain(uint64_t seed, size_t blocks, const Digest& root = Digest{});
@@ -92,5 +94,8 @@ class TestStore {
   std::unique_ptr<ExtentStore> store_;
   uint32_t space_ = 0;
 };
+
+// How many extents of the chain come back with their bytes; wrong bytes are a failure.
+size_t CountExact(TestStore& store, const Chain& chain);
 
 }  // namespace droidspeak::testing

@@ -1,18 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/tiers/rocksdb_tier.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 
+#include <atomic>
 #include <filesystem>
 #include <string>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
 #include "common/base/check.h"
 #include "common/key/checksum.h"
 #include "gtest/gtest.h"
 
+// The one that RocksDB calls (cacheserver/tiers/rocksdb_options.cc).
+namespace rocksdb::crc32c {
+uint32_t Extend(uint32_t crc, const char* data, size_t bytes);
+}
+
 namespace droidspeak {
 namespace {
+
+TEST(Crc32cTest, IsThatOfTheLibrary) {
+  const std::string text = "123456789";
+  EXPECT_EQ(rocksdb::crc32c::Extend(0, text.data(), text.size()), 0xE3069283u) << "the check value of CRC-32C";
+  using Extend = uint32_t (*)(uint32_t, const char*, size_t);
+  const auto library = reinterpret_cast<Extend>(dlsym(RTLD_NEXT, "_ZN7rocksdb6crc32c6ExtendEjPKcm"));
+  ASSERT_NE(library, nullptr);
+  ASSERT_NE(library, &rocksdb::crc32c::Extend);
+  std::string bytes(1000, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * i + 7);
+  for (size_t first = 0; first < 20; ++first) {
+    for (size_t count = 0; first + count < bytes.size(); count += 1 + count / 3) {
+      const uint32_t crc = static_cast<uint32_t>(first * 2654435761u);
+      EXPECT_EQ(rocksdb::crc32c::Extend(crc, bytes.data() + first, count), library(crc, bytes.data() + first, count));
+    }
+  }
+}
 
 constexpr ExtentSelector kExtent{Kind::kKv, 1};
 
@@ -34,7 +59,10 @@ class RocksdbTierTest : public ::testing::Test {
   void Open(uint64_t limit = 1 << 30) {
     RecoveredStore recovered;
     recovered.on_namespace = [](const NamespaceRow&) {};
-    recovered.on_block = [this](BlockRow row) { rows_.push_back(std::move(row)); };
+    recovered.on_block = [this](BlockRow row) {
+      absl::MutexLock lock(&mutex_);
+      rows_.push_back(std::move(row));
+    };
     tier_.reset();
     rows_.clear();
     absl::StatusOr<std::unique_ptr<RocksdbTier>> tier = RocksdbTier::Open({folder_, limit, {}, nullptr}, recovered);
@@ -59,6 +87,7 @@ class RocksdbTierTest : public ::testing::Test {
   std::string folder_;
   const std::string bytes_ = std::string(100'000, 'a') + "end";
   BlockRow row_;
+  absl::Mutex mutex_;
   std::vector<BlockRow> rows_;
   std::unique_ptr<RocksdbTier> tier_;
 };
@@ -121,7 +150,8 @@ TEST_F(RocksdbTierTest, CompactionGivesRemovedExtentsSpaceBack) {
     row.block.hash = Sha256Of(std::to_string(i));
     ASSERT_TRUE(tier_->Remove(row, {{kExtent}}).ok());
   }
-  ASSERT_TRUE(tier_->Compact(1.0).ok());
+  std::atomic<bool> never{false};
+  ASSERT_TRUE(tier_->Compact(1.0, never).ok());
   EXPECT_LT(tier_->disk_bytes(), 100 * bytes_.size());
 }
 
