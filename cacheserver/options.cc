@@ -58,7 +58,8 @@ ServerFlags::ServerFlags(Program& program) {
   AddBytesOption(app, "--gpu-pool", gpu_pool_bytes_, "GPU memory for extents: not built yet, 0");
   app.add_option("--spill", options_.spill_folder, "Folder of the RocksDB tier; without it extents live in memory only")
       ->type_name("DIR");
-  AddBytesOption(app, "--spill-limit", options_.spill_limit_bytes, "What the RocksDB tier may take on disk, garbage included");
+  AddBytesOption(app, "--spill-limit", options_.spill_limit_bytes,
+                 "What the RocksDB tier may take on disk, garbage included");
   AddDurationOption(app, "--default-ttl", options_.default_ttl, "How long a block is kept after it was stored");
   app.add_option("--transport", transport_, "auto, local, tcp or ucx; auto serves local and tcp")->type_name("NAME");
   app.add_option("--cluster-secret-file", options_.cluster_secret_file,
