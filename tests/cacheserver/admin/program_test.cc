@@ -127,7 +127,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"SpillBelowAFile", "--spill FOLDER/file/x", 1, "FOLDER/file/x"},
         BadCase{"SpillNotWritable", "--spill /proc/1", 1, "/proc/1"},
         BadCase{"SpillInMemory", "--spill /dev/shm", 1, "--spill /dev/shm lies in memory (tmpfs)"},
-        BadCase{"SpillLimit", "--spill FOLDER/s --spill-limit 100000TiB", 2, "is more than the file system"},
+        BadCase{"SpillLimit", "--spill FOLDER/s --spill-limit 4000TiB", 2, "is more than the file system"},
         BadCase{"ShortSecret", "--cluster-secret-file FOLDER/file", 2, "FOLDER/file has 6 bytes; expected at least 16"},
         BadCase{"NoSecretFile", "--cluster-secret-file FOLDER/none", 1, "FOLDER/none"},
         BadCase{"OtherSecret", "--spill FOLDER/other", 1, "was written under the cluster secret with id aaaa"},
