@@ -10,7 +10,7 @@
 #include "absl/time/clock.h"
 #include "common/base/thread.h"
 #include "tests/client/client_fixture.h"
-#include "tests/support/counts.h"
+#include "tests/support/count.h"
 
 namespace droidspeak {
 namespace {
@@ -130,7 +130,7 @@ class KillTest : public ClientTest {
 };
 
 TEST_F(KillTest, KilledServerKeepsWhatItAcknowledgedAsDurableAndGivesNoWrongBytes) {
-  const int cycles = NightlyCount(10, 200);
+  const int cycles = Count(10, 200);
   std::unique_ptr<TemporaryFolder> spill;
   for (int cycle = 0; cycle < cycles && !HasFailure(); ++cycle) {
     SCOPED_TRACE(absl::StrCat("cycle ", cycle));

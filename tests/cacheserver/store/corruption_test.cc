@@ -11,7 +11,7 @@
 #include "common/key/checksum.h"
 #include "gtest/gtest.h"
 #include "tests/cacheserver/store/store_fixture.h"
-#include "tests/support/counts.h"
+#include "tests/support/count.h"
 
 namespace droidspeak::testing {
 namespace {
@@ -72,7 +72,7 @@ std::vector<Value> ValuesIn(const std::filesystem::path& path, const std::string
 }
 
 TEST_F(CorruptionTest, FlipsInBlobFilesBecomeCountedMisses) {
-  const int flips = NightlyCount(100, 1000);
+  const int flips = Count(100, 1000);
   const Chain chain(1, 24);
   for (int done = 0; done < flips; done += kFlipsARound) {
     auto store = std::make_unique<TestStore>(Options());
@@ -102,7 +102,7 @@ TEST_F(CorruptionTest, FlipsInBlobFilesBecomeCountedMisses) {
 }
 
 TEST_F(CorruptionTest, FlipsInDirectoryRowsCostTheirBlocksAlone) {
-  const int flips = NightlyCount(10, 100);
+  const int flips = Count(10, 100);
   const Chain chain(1, 24);
   for (int done = 0; done < flips; ++done) {
     std::filesystem::remove_all(folder_.path() + "/rocksdb");
@@ -128,7 +128,7 @@ TEST_F(CorruptionTest, FlipsInDirectoryRowsCostTheirBlocksAlone) {
 }
 
 TEST_F(CorruptionTest, FlipsInMemoryAreFoundByTheReaderAndAfterASpill) {
-  const int flips = NightlyCount(100, 1000);
+  const int flips = Count(100, 1000);
   int found = 0;
   for (int done = 0; done < flips; done += kFlipsARound) {
     std::filesystem::remove_all(folder_.path() + "/rocksdb");

@@ -12,7 +12,7 @@
 #include "rocksdb/env.h"
 #include "tests/cacheserver/store/faulty_file_system.h"
 #include "tests/cacheserver/store/store_fixture.h"
-#include "tests/support/counts.h"
+#include "tests/support/count.h"
 
 namespace droidspeak::testing {
 namespace {
@@ -88,7 +88,7 @@ class PowerLossTest : public ::testing::Test {
 };
 
 TEST_F(PowerLossTest, KeepsWhatWasAcknowledgedAsDurableAndNoWrongBytes) {
-  const int cycles = NightlyCount(10, 200);
+  const int cycles = Count(10, 200);
   std::string disk;
   for (int cycle = 0; cycle < cycles && !HasFailure(); ++cycle) {
     if (cycle % kCyclesADisk == 0) {
