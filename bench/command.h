@@ -15,7 +15,8 @@ struct Command {
   std::function<int()> run;
 };
 
-Command AddCacheCommand(CLI::App& app);        // cache_command.cc
+Command AddCacheCommand(CLI::App& app);        // cache/cache_command.cc
+Command AddEchoServerCommand(CLI::App& app);   // echo_command.cc
 Command AddMachineCommand(CLI::App& app);      // machine_command.cc
 Command AddRawCommand(CLI::App& app);          // raw_command.cc
 Command AddRawServerCommand(CLI::App& app);    // raw_command.cc

@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
       "table.");
   std::vector<Command> commands;
   commands.push_back(droidspeak::bench::AddCacheCommand(program.app()));
+  commands.push_back(droidspeak::bench::AddEchoServerCommand(program.app()));
   commands.push_back(droidspeak::bench::AddMachineCommand(program.app()));
   commands.push_back(droidspeak::bench::AddRawCommand(program.app()));
   commands.push_back(droidspeak::bench::AddRawServerCommand(program.app()));

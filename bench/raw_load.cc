@@ -1,64 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/raw_load.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "bench/raw_messages.h"
-#include "common/base/files.h"
 #include "common/base/status.h"
-
-extern char** environ;
 
 namespace droidspeak::bench {
 namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(120);
-
-struct ServerProcess {
-  pid_t pid;
-  std::string address;
-};
-
-// Starts this program as `raw-server` and reads the address that it prints.
-absl::StatusOr<ServerProcess> StartServer(const std::string& transport, const std::string& address,
-                                          const RawShape& shape) {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "opening a pipe");
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  std::vector<std::string> arguments = {"/proc/self/exe", "raw-server",
-                                        "--transport",    transport,
-                                        "--address",      address,
-                                        "--extent",       absl::StrCat(shape.extent_bytes),
-                                        "--blocks",       absl::StrCat(shape.blocks),
-                                        "--layers",       absl::StrCat(shape.layers)};
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  ServerProcess server{};
-  const int error = ::posix_spawn(&server.pid, "/proc/self/exe", &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  ::close(ends[1]);
-  char c;
-  while (error == 0 && ::read(ends[0], &c, 1) == 1 && c != '\n') server.address.push_back(c);
-  ::close(ends[0]);
-  if (error != 0) return ErrnoStatus(error, "starting the server process");
-  if (server.address.empty()) {
-    ::waitpid(server.pid, nullptr, 0);
-    return absl::UnavailableError("the server process did not start");
-  }
-  return server;
-}
 
 }  // namespace
 
@@ -91,15 +45,19 @@ absl::StatusOr<std::unique_ptr<RawLoad>> RawLoad::Create(const std::string& tran
   ASSIGN_OR_RETURN(const Transport* const transport, FindRawTransport(transport_name));
   ASSIGN_OR_RETURN(load->arena_, HostArena::Create("raw-client", shape.total_bytes()));
   std::string address = "127.0.0.1:0";
-  if (transport_name == "local") address = absl::StrCat("/tmp/droidspeak-bench-", ::getpid(), ".sock");
-  ASSIGN_OR_RETURN(const ServerProcess server, StartServer(transport_name, address, shape));
-  load->server_ = server.pid;
+  if (transport_name == "local") {
+    address = load->socket_path_ = absl::StrCat("/tmp/droidspeak-bench-", ::getpid(), ".sock");
+  }
+  ASSIGN_OR_RETURN(load->server_,
+                   SelfProcess::Start({"raw-server", "--transport", transport_name, "--address", address, "--extent",
+                                       absl::StrCat(shape.extent_bytes), "--blocks", absl::StrCat(shape.blocks),
+                                       "--layers", absl::StrCat(shape.layers)}));
   ASSIGN_OR_RETURN(load->worker_, transport->CreateWorker());
   load->events_ = std::make_unique<Events>();
   if (transport_name == "tls") {
-    ASSIGN_OR_RETURN(load->connection_, load->worker_->ConnectEncrypted(server.address, RawKey(), load->events_.get()));
+    ASSIGN_OR_RETURN(load->connection_, load->worker_->ConnectEncrypted(load->server_->first_line(), RawKey(), load->events_.get()));
   } else {
-    ASSIGN_OR_RETURN(load->connection_, load->worker_->Connect(server.address, load->events_.get()));
+    ASSIGN_OR_RETURN(load->connection_, load->worker_->Connect(load->server_->first_line(), load->events_.get()));
   }
   HostArena& arena = *load->arena_;
   RETURN_IF_ERROR(load->connection_->AnnounceRegion(1, {arena.base(), arena.bytes(), arena.fd()}));
@@ -109,9 +67,8 @@ absl::StatusOr<std::unique_ptr<RawLoad>> RawLoad::Create(const std::string& tran
 RawLoad::~RawLoad() {
   connection_.reset();
   worker_.reset();
-  if (server_ <= 0) return;
-  ::kill(server_, SIGTERM);
-  ::waitpid(server_, nullptr, 0);
+  if (socket_path_.empty()) return;
+  ::unlink(socket_path_.c_str());
 }
 
 absl::StatusOr<RawTimes> RawLoad::Run(RawDirection direction) {

@@ -3,14 +3,13 @@
 // checksums and nothing to look up. The bound that fetch and store are measured against.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "bench/self_process.h"
 #include "common/memory/host_arena.h"
 #include "common/transport/transport.h"
 
@@ -53,7 +52,7 @@ class RawLoad {
   RawLoad() = default;
 
   RawShape shape_;
-  pid_t server_ = -1;
+  std::unique_ptr<SelfProcess> server_;
   std::string socket_path_;
   std::unique_ptr<HostArena> arena_;
   std::unique_ptr<Worker> worker_;

@@ -22,6 +22,23 @@ void Report::Result(const std::string& name, const std::string& unit, const std:
                       {"samples", samples}});
 }
 
+void Report::Latency(const std::string& name, const std::string& unit, const std::vector<double>& samples) {
+  std::vector<double> some;
+  for (size_t i = 0; i < std::min(samples.size(), kSamples); ++i) {
+    some.push_back(samples[i * samples.size() / std::min(samples.size(), kSamples)]);
+  }
+  results_.push_back({{"name", name},
+                      {"unit", unit},
+                      {"median", Median(samples)},
+                      {"p25", Quantile(samples, 0.25)},
+                      {"p75", Quantile(samples, 0.75)},
+                      {"p50", Median(samples)},
+                      {"p99", Quantile(samples, 0.99)},
+                      {"p999", Quantile(samples, 0.999)},
+                      {"count", samples.size()},
+                      {"samples", some}});
+}
+
 void Report::Baseline(const std::vector<double>& samples) {
   const double spread = (Quantile(samples, 0.75) - Quantile(samples, 0.25)) / Median(samples);
   Setting("baseline_interquartile_share", spread);
@@ -38,9 +55,14 @@ nlohmann::json Report::Json() const {
 std::string Report::Table() const {
   std::string table = absl::StrCat(bench_, " on ", MachineDescription(), ", ", DateNow(), "\n");
   for (const auto& result : results_) {
-    absl::StrAppendFormat(&table, "  %-44s %10.3f %-10s (p25 %.3f, p75 %.3f)\n", result["name"].get<std::string>(),
+    absl::StrAppendFormat(&table, "  %-44s %10.3f %-10s (p25 %.3f, p75 %.3f", result["name"].get<std::string>(),
                           result["median"].get<double>(), result["unit"].get<std::string>(),
                           result["p25"].get<double>(), result["p75"].get<double>());
+    if (result.contains("p99")) {
+      absl::StrAppendFormat(&table, ", p99 %.3f, p999 %.3f of %d", result["p99"].get<double>(),
+                            result["p999"].get<double>(), result["count"].get<int64_t>());
+    }
+    table += ")\n";
   }
   for (const auto& [name, value] : ratios_.items()) {
     absl::StrAppendFormat(&table, "  %-44s %10.3f", name, value.get<double>());

@@ -19,6 +19,8 @@ class Report {
   void Version(const std::string& name, const std::string& version) { versions_[name] = version; }
   // The samples of one figure, in the order taken.
   void Result(const std::string& name, const std::string& unit, const std::vector<double>& samples);
+  // The same of single requests: p99 and p999 as well, and at most kSamples of the samples, evenly spaced.
+  void Latency(const std::string& name, const std::string& unit, const std::vector<double>& samples);
   // Says how much what the others are compared with varies: a run is not valid when it is more than 10 % between
   // quartiles.
   void Baseline(const std::vector<double>& samples);
@@ -31,6 +33,8 @@ class Report {
   void Print(bool json) const;
 
  private:
+  static constexpr size_t kSamples = 200;
+
   const std::string bench_;
   nlohmann::json versions_;
   nlohmann::json settings_ = nlohmann::json::object();

@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/cache_load.h"
-
-#include <unistd.h>
+#include "bench/cache/load.h"
 
 #include <cstring>
-#include <fstream>
 #include <numeric>
 #include <random>
-#include <string>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/base/status.h"
 
@@ -34,7 +29,7 @@ Layout LayoutOf(const CacheShape& shape) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CacheLoad>> CacheLoad::Create(Client& client, const CacheShape& shape) {
+absl::StatusOr<std::unique_ptr<CacheLoad>> CacheLoad::Create(Client& client, const CacheShape& shape, uint32_t family) {
   const Layout layout = LayoutOf(shape);
   if (layout.kv_bytes() != shape.extent_bytes) {
     return absl::InvalidArgumentError(
@@ -49,11 +44,10 @@ absl::StatusOr<std::unique_ptr<CacheLoad>> CacheLoad::Create(Client& client, con
     const uint64_t word = random();
     std::memcpy(region->data() + i, &word, sizeof word);
   }
-  std::unique_ptr<CacheLoad> load(new CacheLoad(client, shape, std::move(ns), std::move(region)));
+  std::unique_ptr<CacheLoad> load(new CacheLoad(client, shape, family, std::move(ns), std::move(region)));
   load->slots_.resize(shape.blocks);
   std::iota(load->slots_.begin(), load->slots_.end(), 0);
-  // Chains of different runs of the program must not meet either.
-  load->generation_ = static_cast<uint32_t>(absl::ToUnixMicros(absl::Now()));
+  load->Choose(0);
   return load;
 }
 
@@ -66,53 +60,73 @@ std::vector<TransferItem> CacheLoad::Items() const {
   return items;
 }
 
-absl::StatusOr<double> CacheLoad::Store() {
-  ++generation_;
-  std::vector<uint32_t> tokens(static_cast<size_t>(shape_.blocks) * ns_.layout.block_tokens, generation_);
+uint32_t CacheLoad::NewFamily() {
+  return std::random_device()();
+}
+
+void CacheLoad::Choose(uint32_t chain) {
+  std::vector<uint32_t> tokens(static_cast<size_t>(shape_.blocks) * ns_.layout.block_tokens, chain);
+  tokens.front() = family_;
   hashes_ = BlockHashes(ns_.bytes, tokens, ns_.layout.block_tokens);
+}
+
+absl::StatusOr<StoreTimes> CacheLoad::StoreNext() {
+  Choose(next_chain_++);
+  return Store();
+}
+
+absl::StatusOr<StoreTimes> CacheLoad::Store() {
   StoreOptions options;
   options.blocks = hashes_;
   options.parent = ns_.bytes;
   for (int layer = 0; layer < shape_.layers; ++layer) options.kv[layer / 64] |= uint64_t{1} << (layer % 64);
   const std::vector<int> blocks(slots_.begin(), slots_.end());
+  StoreTimes times;
   const absl::Time start = absl::Now();
   ASSIGN_OR_RETURN(const std::unique_ptr<droidspeak::Store> store, client_.StartStore(ns_, std::move(options)));
+  times.offer_seconds = absl::ToDoubleSeconds(absl::Now() - start);
   for (const TransferItem& item : Items()) RETURN_IF_ERROR(store->Fill({item}, blocks, slots_));
-  RETURN_IF_ERROR(store->Seal(/*durable=*/false, absl::Now() + kLimit));
-  return absl::ToDoubleSeconds(absl::Now() - start);
+  RETURN_IF_ERROR(store->WaitFilled(absl::Now() + kLimit));
+  const absl::Time filled = absl::Now();
+  RETURN_IF_ERROR(store->Seal(/*durable=*/false, filled + kLimit));
+  times.seal_seconds = absl::ToDoubleSeconds(absl::Now() - filled);
+  times.seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  return times;
 }
 
-absl::StatusOr<FetchTimes> CacheLoad::Fetch() {
+absl::StatusOr<FetchTimes> CacheLoad::Fetch(bool prefetch) {
   FetchOptions options;
-  options.items = Items();
   options.blocks = hashes_;
   options.slots = slots_;
+  options.prefetch = prefetch;
+  return Run(std::move(options));
+}
+
+absl::StatusOr<double> CacheLoad::FetchBlock(int block) {
+  FetchOptions options;
+  options.blocks = {hashes_[block]};
+  options.first_position = block;
+  options.stripe_key = hashes_[StripeStart(block)];
+  options.slots = {slots_[block]};
+  ASSIGN_OR_RETURN(const FetchTimes times, Run(std::move(options)));
+  return times.seconds;
+}
+
+absl::StatusOr<FetchTimes> CacheLoad::Run(FetchOptions options) {
+  options.items = Items();
   options.deadline = kLimit;
+  const int blocks = static_cast<int>(options.blocks.size());
   FetchTimes times;
-  const double cpu = CpuSeconds(getpid());
   const absl::Time start = absl::Now();
   ASSIGN_OR_RETURN(const std::unique_ptr<droidspeak::Fetch> fetch, client_.StartFetch(ns_, std::move(options)));
   for (int layer = 0; layer < shape_.layers; ++layer) {
-    if (fetch->Wait(layer, shape_.blocks, start + kLimit) != shape_.blocks) {
+    if (fetch->Wait(layer, blocks, start + kLimit) != blocks) {
       return absl::DataLossError(absl::StrCat("layer ", layer, " did not arrive whole"));
     }
     if (layer == 0) times.first_layer_seconds = absl::ToDoubleSeconds(absl::Now() - start);
   }
   times.seconds = absl::ToDoubleSeconds(absl::Now() - start);
-  times.cpu_seconds = CpuSeconds(getpid()) - cpu;
   return times;
-}
-
-double CpuSeconds(int pid) {
-  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
-  std::string stat;
-  std::getline(file, stat);
-  const size_t name_end = stat.rfind(')');
-  if (name_end == std::string::npos) return 0;
-  // Fields 14 and 15 (proc(5)), utime and stime; the first after the name is field 3.
-  const std::vector<std::string> fields = absl::StrSplit(stat.substr(name_end + 2), ' ');
-  if (fields.size() < 13) return 0;
-  return (std::stod(fields[11]) + std::stod(fields[12])) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 }  // namespace droidspeak::bench
