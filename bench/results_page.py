@@ -20,8 +20,9 @@ def section(result):
         verdict = "" if target is None else ("met" if value >= target else "**missed**")
         lines.append(f"| {name} | {value:.3f} | {'' if target is None else f'{target:.2f}'} | {verdict} |")
     lines += ["", "| figure | median | quartiles | unit |", "|---|---|---|---|"]
-    lines += [f"| {figure['name']} | {figure['median']:.3f} | {figure['p25']:.3f} to {figure['p75']:.3f} | {figure['unit']} |"
-              for figure in result["results"]]
+    for figure in result["results"]:
+        tail = f", p99 {figure['p99']:.3f}, p999 {figure['p999']:.3f}" if "p99" in figure else ""
+        lines.append(f"| {figure['name']} | {figure['median']:.3f} | {figure['p25']:.3f} to {figure['p75']:.3f}{tail} | {figure['unit']} |")
     lines += ["", *settings_lines(result["settings"])]
     return "\n".join(lines) + "\n"
 

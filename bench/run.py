@@ -3,7 +3,9 @@
 """Runs benchmarks, writes build/bench/NAME.json, and renews their sections of docs/results.md.
 
     transport        what each transport moves by itself, against ucx_perftest and memcpy
-    cache            layer-wise fetch and store of 1 MiB extents, against the transport alone, with and without checksums
+    cache            layer-wise fetch and store of extents of 64 KiB to 4 MiB, against the transport alone, with and without
+                     checksums; single gets; readers and writers at a time; what an idle server costs
+    coverage         asking which blocks are there, against an echo of as many bytes, and of an index of up to 10 M blocks
     partial-prefill  partial prefill with everything fetched over TCP, against the ideal of the same engine
     memory           peak resident memory of server and engine, against their bounds
     spill            the RocksDB tier against fio on the same disk: read, write, durable, eviction, recovery
@@ -23,65 +25,17 @@ import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from cache.suite import run_cache, run_coverage
 from results_page import refresh
-from server import Server, environment, peak_bytes
+from server import Server, peak_bytes
+from suite import BINARIES, MIB, ROOT, merge, program, say, steady
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-BINARIES = ROOT / "build" / "bin"
-MIB = 1 << 20
-ATTEMPTS = 3  # of a run whose baseline varies too much
 # Of the random-weight model: 16 layers, 1,024 wide, 16 heads on 4 of KV.
 SHAPE = {"layers": 16, "hidden": 1024, "heads": 16, "kv-heads": 4, "intermediate": 2816, "vocabulary": 32000}
 
 
-def say(text):
-    print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-def program(*arguments):
-    """Runs `droidspeak-bench ARGUMENTS --json` to its end and returns its object."""
-    command = [str(BINARIES / "droidspeak-bench"), *map(str, arguments), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment())
-    if done.returncode != 0:
-        raise SystemExit(f"bench: {' '.join(command)} failed with exit code {done.returncode}")
-    return json.loads(done.stdout)
-
-
-def steady(*arguments):
-    """program(), repeated while the baseline varies too much; `valid` says whether the last one was steady."""
-    for attempt in range(1, ATTEMPTS + 1):
-        result = program(*arguments)
-        result["settings"]["valid"] = result["settings"]["baseline_interquartile_share"] <= 0.1
-        if result["settings"]["valid"]:
-            break
-        say(f"the baseline of attempt {attempt} of {ATTEMPTS} varies by more than 10 %")
-    return result
-
-
-def merge(name, parts):
-    """One object of several: settings by part, figures under "PART: NAME", ratios and targets under "NAME, PART"."""
-    first = next(iter(parts.values()))
-    merged = {"bench": name, **{key: first[key] for key in ("machine", "versions", "date")}, "settings": {}, "results": [],
-              "ratios": {}, "targets": {}}
-    for part, result in parts.items():
-        merged["versions"].update(result["versions"])
-        merged["settings"][part] = result["settings"]
-        merged["results"] += [{**figure, "name": f"{part}: {figure['name']}"} for figure in result["results"]]
-        for kind in ("ratios", "targets"):
-            merged[kind].update({f"{ratio}, {part}": value for ratio, value in result[kind].items()})
-    return merged
-
-
 def run_transport():
     return merge("transport", {transport: steady("raw", "--transport", transport) for transport in ("local", "tcp", "ucx")})
-
-
-def run_cache():
-    parts = {}
-    for transport in ("local", "tcp", "ucx"):
-        parts[f"{transport}, no checksums"] = steady("cache", "fetch", "--transport", transport, "--no-checksum")
-        parts[f"{transport}, checksums"] = steady("cache", "fetch", "--transport", transport)
-    return merge("cache", parts)
 
 
 @contextlib.contextmanager
@@ -140,7 +94,7 @@ def run_spill():
     return steady("spill", "--folder", folder)
 
 
-BENCHES = {"transport": run_transport, "cache": run_cache, "partial-prefill": run_partial_prefill, "memory": run_memory,
+BENCHES = {"transport": run_transport, "cache": run_cache, "coverage": run_coverage, "partial-prefill": run_partial_prefill, "memory": run_memory,
            "spill": run_spill, "simulate": run_simulate}
 
 
