@@ -6,6 +6,8 @@
     cache            layer-wise fetch and store of extents of 64 KiB to 4 MiB, against the transport alone, with and without
                      checksums; single gets; readers and writers at a time; what an idle server costs
     coverage         asking which blocks are there, against an echo of as many bytes, and of an index of up to 10 M blocks
+    peers            the same data set in other caches (LMCache, Redis, Mooncake, InfiniStore) and in ours; only when named: it
+                     installs them first, 6.4 GB
     partial-prefill  partial prefill with everything fetched over TCP, against the ideal of the same engine
     memory           peak resident memory of server and engine, against their bounds
     spill            the RocksDB tier against fio on the same disk: read, write, durable, eviction, recovery
@@ -26,6 +28,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from cache.suite import run_cache, run_coverage
+from peers.suite import run_peers
 from results_page import refresh
 from server import Server, peak_bytes
 from suite import BINARIES, MIB, ROOT, merge, program, say, steady
@@ -94,8 +97,9 @@ def run_spill():
     return steady("spill", "--folder", folder)
 
 
-BENCHES = {"transport": run_transport, "cache": run_cache, "coverage": run_coverage, "partial-prefill": run_partial_prefill, "memory": run_memory,
-           "spill": run_spill, "simulate": run_simulate}
+BENCHES = {"transport": run_transport, "cache": run_cache, "coverage": run_coverage, "peers": run_peers,
+           "partial-prefill": run_partial_prefill, "memory": run_memory, "spill": run_spill, "simulate": run_simulate}
+ON_REQUEST = ("peers",)
 
 
 def write_whole(path, text):
@@ -108,8 +112,8 @@ def write_whole(path, text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
-    names = parser.parse_args().names or list(BENCHES)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones (default: all but {', '.join(ON_REQUEST)})")
+    names = parser.parse_args().names or [name for name in BENCHES if name not in ON_REQUEST]
     for name in names:
         if name not in BENCHES:
             parser.error(f"no benchmark {name!r}, expected {', '.join(BENCHES)}")

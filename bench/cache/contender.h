@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Another client of the server, in a process of its own, that takes what it can get.
+// Another client of the server, in a process of its own, that takes what it can get from the server, but yields the
+// processor to others, as if it ran elsewhere.
 #pragma once
 
 #include <memory>

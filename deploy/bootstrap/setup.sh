@@ -6,6 +6,7 @@
 #   setup.sh lint     what ./dev lint needs
 #   setup.sh bench    what ./dev bench compares with
 #   setup.sh soak     what ./dev soak needs
+#   setup.sh peers    the other caches that ./dev bench peers compares with (6.4 GB)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${DROIDSPEAK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/droidspeak}
@@ -108,6 +109,23 @@ setup_wheels() {
   rm -rf "$cache/deps.old"
 }
 
+# Other caches in a virtual environment, $cache/peers.
+setup_peers() {
+  local list=$here/../../bench/peers/requirements.txt stamp
+  stamp=$(sha256sum <"$list" | cut -d ' ' -f 1)
+  mkdir -p "$cache"
+  exec 9>"$cache/lock"
+  flock 9 # another setup at the same time
+  [[ -e $cache/peers/.stamp && $(<"$cache/peers/.stamp") == "$stamp" ]] && return
+  say "fetching other caches and what they need (6.4 GB) to $cache/peers"
+  rm -rf "$cache/peers"
+  # A virtual environment knows its own path: made in place, whole only with its stamp.
+  { /usr/bin/python3 -m venv "$cache/peers" &&
+    "$cache/peers/bin/pip" install --quiet --disable-pip-version-check --only-binary=:all: --requirement "$list" >&2; } ||
+    die "pip could not install $list. Check the network, pip's index and the disk, then start again"
+  echo "$stamp" >"$cache/peers/.stamp"
+}
+
 case ${1-all} in
   all)
     [[ $(uname -m) == x86_64 ]] || die "needs an x86-64 machine, this is $(uname -m)"
@@ -116,5 +134,9 @@ case ${1-all} in
     setup_wheels
     ;;
   lint | bench | soak) setup_packages "packages-$1.txt" ;;
-  *) die "unknown argument '$1', expected nothing, lint, bench or soak" ;;
+  peers)
+    setup_packages packages-peers.txt
+    setup_peers
+    ;;
+  *) die "unknown argument '$1', expected nothing, lint, bench, soak or peers" ;;
 esac
