@@ -3,9 +3,9 @@
 they can.
 
 Each has put_layers(layers) and get_layers(layers, on_first), for lists of a layer's keys and the memory of its items, where
-on_first() is called when the first layer has arrived, get_one(key, view), and clear(), which makes it forget all items. Gets of
-a client that makes memory by itself return what is to be copied: get_one the item, get_layers pairs of an item's place and the
-item. What must know its memory has register(view).
+on_first() is called when the first layer has arrived, get_one(key, view), and clear(), which makes it forget all items. What
+must know its memory has register(view). Items end up in the memory that was named: a client that makes memory of its own copies
+them there.
 """
 
 import ctypes
@@ -21,14 +21,13 @@ def address(view):
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
 
 
-def collect(client, layers, on_first):
-    """One item after the other; pairs of places and items."""
-    got = []
+def get_in_turn(client, layers, on_first):
+    """One item after the other."""
     for number, (keys, views) in enumerate(layers):
-        got += [(view, client.get_one(key, view)) for key, view in zip(keys, views)]
+        for key, view in zip(keys, views):
+            client.get_one(key, view)
         if number == 0:
             on_first()
-    return got
 
 
 class LmcacheResp:
@@ -82,10 +81,10 @@ class RedisPy:
             pipeline.execute()
 
     def get_layers(self, layers, on_first):
-        return collect(self, layers, on_first)
+        get_in_turn(self, layers, on_first)
 
-    def get_one(self, key, _):
-        return self.client.get(key)
+    def get_one(self, key, view):
+        view[:] = self.client.get(key)
 
     def clear(self):
         self.client.flushall()
@@ -134,7 +133,7 @@ class LmcacheOwn:
             received += self.socket.recv_into(view[received:])
 
     def get_layers(self, layers, on_first):
-        collect(self, layers, on_first)
+        get_in_turn(self, layers, on_first)
 
     def clear(self):
         """It cannot forget: what is put again takes the place of what was there."""
@@ -157,11 +156,11 @@ class InfinistoreTcp:
             for key, view in zip(keys, views):
                 self.connection.tcp_write_cache(key, address(view), len(view))
 
-    def get_one(self, key, _):
-        return self.connection.tcp_read_cache(key)
+    def get_one(self, key, view):
+        view[:] = memoryview(self.connection.tcp_read_cache(key))
 
     def get_layers(self, layers, on_first):
-        return collect(self, layers, on_first)
+        get_in_turn(self, layers, on_first)
 
     def clear(self):
         request = urllib.request.Request(f"http://127.0.0.1:{self.manage_port}/purge", method="POST")
