@@ -64,7 +64,7 @@ class Peer:
 
 def our_round(arguments):
     """A round of ours in processes of their own, which warm up by themselves."""
-    results = program("cache", "fetch", *arguments, "--layers", LAYERS, "--blocks", BLOCKS, "--extent", MIB, "--repeats", 1)
+    results = program("cache", "fetch", *arguments, "--layers", LAYERS, "--blocks", BLOCKS, "--extent", MIB, "--repeats", 2)
     medians = {each["name"]: each["median"] for each in results["results"]}
     single = program("cache", "fetch", *arguments, "--order", "single", "--extent", 4096, "--layers", 1, "--blocks", 500, "--repeats",
                      1)
