@@ -38,7 +38,7 @@ SHAPE = {"layers": 16, "hidden": 1024, "heads": 16, "kv-heads": 4, "intermediate
 
 
 def run_transport():
-    return merge("transport", {transport: steady("raw", "--transport", transport) for transport in ("local", "tcp", "ucx")})
+    return merge("transport", {transport: steady("raw", "--transport", transport) for transport in ("local", "tcp", "tls", "ucx")})
 
 
 @contextlib.contextmanager
