@@ -124,6 +124,7 @@ class CacheServer::Parts {
   std::unique_ptr<ClusterSecret> secret_;
   std::unique_ptr<ExtentStore> store_;
   std::unique_ptr<StoreMetrics> store_metrics_;
+  std::atomic<bool> drained_{false};  // by an operator
   std::unique_ptr<SessionTable> sessions_;
   std::unique_ptr<DataService> data_;
   std::unique_ptr<ControlServer> control_;
@@ -171,6 +172,7 @@ absl::Status CacheServer::Parts::StartService(const ServerOptions& options) {
   data.listen = options.data;
   data.local_socket = options.local_socket;
   data.offer_lease = options.offer_lease;
+  data.drained = &drained_;
   ASSIGN_OR_RETURN(data_, DataService::Start(data, *store_, *sessions_, service_metrics_));
 
   ControlOptions control;
@@ -180,6 +182,11 @@ absl::Status CacheServer::Parts::StartService(const ServerOptions& options) {
   control.tls = options.tls;
   control.identity = options.identity;
   control.max_inflight_bytes = tuning::kSessionInflightBytes;
+  control.drained = &drained_;
+  control.state = [this] {
+    const Readiness now = AskReadiness();
+    return ServerState{now.ready, now.degraded, data_->inflight_bytes()};
+  };
   ASSIGN_OR_RETURN(control.epoch, NewEpoch());
   ASSIGN_OR_RETURN(control.transports.host_id, ReadHostId());
   if (data.serve_local) control.transports.transports.push_back({"local", data_->local_address(), "", false});
@@ -216,7 +223,7 @@ absl::Status CacheServer::Parts::StartAdmin(const HostPort& address) {
 }
 
 Readiness CacheServer::Parts::AskReadiness() const {
-  return {serving_.load(), store_->degraded().value_or("")};
+  return {serving_ && !drained_, store_->degraded().value_or("")};
 }
 
 absl::Status CacheServer::Parts::Stop(absl::Duration grace) {

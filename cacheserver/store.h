@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "cacheserver/quota.h"
+#include "cacheserver/store/census.h"
 #include "cacheserver/store/handles.h"
 #include "common/key/digest.h"
 #include "common/key/kind.h"
@@ -110,7 +111,9 @@ class ExtentStore {
   // The id by which the calls below know a namespace; the same for the same arguments, also after a restart when
   // something of it was spilled. INVALID_ARGUMENT when the layout differs from what is known or its extents are too
   // large for the pool; RESOURCE_EXHAUSTED over max_namespaces, or the tenant's quota of them.
-  [[nodiscard]] absl::StatusOr<uint32_t> OpenNamespace(uint32_t tenant, const Digest& name, const Layout& layout);
+  // `model` is remembered with it, for operators.
+  [[nodiscard]] absl::StatusOr<uint32_t> OpenNamespace(uint32_t tenant, const Digest& name, const Layout& layout,
+                                                       const std::optional<Digest>& model = std::nullopt);
 
   // Which layers of each block are there, in any tier. Unknown blocks have none.
   void Coverage(uint32_t tenant, uint32_t namespace_id, absl::Span<const Digest> blocks,
@@ -154,7 +157,8 @@ class ExtentStore {
   void Seal(const OfferPtr& offer, bool durable, SealCallback done);
 
   // Pins keep blocks from eviction until unpinned or DropOwner(). Return how many blocks changed; unknown ones don't.
-  // RESOURCE_EXHAUSTED, and nothing changes, when more than a tenth of the store's capacity would be pinned.
+  // RESOURCE_EXHAUSTED, and nothing changes, when more than a tenth of the store's capacity, or of what the tenant's
+  // quotas leave it of that, would be pinned. Pins of kOperator are there again after a restart.
   [[nodiscard]] absl::StatusOr<uint32_t> Pin(OwnerId owner, uint32_t tenant, uint32_t namespace_id,
                                              absl::Span<const Digest> blocks);
   uint32_t Unpin(OwnerId owner, uint32_t tenant, uint32_t namespace_id, absl::Span<const Digest> blocks);
@@ -163,6 +167,20 @@ class ExtentStore {
 
   // Ends all offers and pins of an owner (a session that closed or expired).
   void DropOwner(OwnerId owner);
+
+  // For operators; these span tenants (see census.h).
+  std::vector<TenantInfo> Tenants() const;
+  std::vector<NamespaceInfo> Namespaces() const;
+  absl::flat_hash_map<uint32_t, NamespaceUse> CountNamespaces() const;
+  std::vector<BlockInfo> ListBlocks(const NamespaceInfo& space, const std::optional<Digest>& after, size_t limit) const;
+  std::optional<BlockInfo> FindBlock(const NamespaceInfo& space, const Digest& hash) const;
+  // Pin, Unpin and Remove of all blocks that a namespace has at the call.
+  [[nodiscard]] absl::StatusOr<uint32_t> PinAll(OwnerId owner, const NamespaceInfo& space);
+  uint32_t UnpinAll(OwnerId owner, const NamespaceInfo& space);
+  uint32_t RemoveAll(const NamespaceInfo& space);
+  // `done` with OK when all removals and operator's pins before the call survive a crash; at once without a RocksDB
+  // tier. UNAVAILABLE when it is degraded.
+  void Sync(SealCallback done);
 
   StoreStats stats() const;
   std::vector<TenantStats> tenants() const;  // by name

@@ -16,7 +16,7 @@ namespace droidspeak {
 
 // What /readyz says.
 struct Readiness {
-  bool ready = false;    // requests are served; not while starting or shutting down
+  bool ready = false;    // requests are served; not while starting, drained or shutting down
   std::string degraded;  // what does not work although requests are served (disk full); empty: all is well
 };
 

@@ -75,13 +75,14 @@ void Index::Reserve(uint64_t blocks) {
 }
 
 void Index::ForEach(const std::function<void(Locked& shard, Block* block)>& visit) const {
-  std::vector<Block*> blocks;
-  for (size_t i = 0; i < kShards; ++i) {
-    Locked shard(const_cast<Index*>(this), i);
-    // A copy, so that visitors may unlink what they are given.
-    blocks.assign(shards_[i].blocks.begin(), shards_[i].blocks.end());
-    for (Block* block : blocks) visit(shard, block);
-  }
+  for (size_t shard = 0; shard < kShards; ++shard) ForEachIn(shard, visit);
+}
+
+void Index::ForEachIn(size_t shard, const std::function<void(Locked& shard, Block* block)>& visit) const {
+  Locked locked(const_cast<Index*>(this), shard);
+  // A copy, so that visitors may unlink what they are given.
+  const std::vector<Block*> blocks(shards_[shard].blocks.begin(), shards_[shard].blocks.end());
+  for (Block* block : blocks) visit(locked, block);
 }
 
 uint32_t Index::NextTick(uint64_t now_ms) {

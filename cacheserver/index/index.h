@@ -50,6 +50,10 @@ class Index {
 
   // Visits every linked block, a shard at a time under its lock. `visit` may Unlink and Collect the block it is given.
   void ForEach(const std::function<void(Locked& shard, Block* block)>& visit) const;
+  // The same of one shard.
+  void ForEachIn(size_t shard, const std::function<void(Locked& shard, Block* block)>& visit) const;
+  static constexpr size_t kShards = 64;
+  static size_t ShardOf(const BlockKey& key);
 
   // Recency. Each use gets a tick of its own, later than all before; ticks keep up with `now_ms`, a steady clock, so
   // that differences are milliseconds unless uses come faster. Age() makes room when the numbers run out (call it now
@@ -70,7 +74,6 @@ class Index {
   uint64_t memory_bytes() const;
 
  private:
-  static constexpr size_t kShards = 64;
   struct HashKey {
     using is_transparent = void;
     size_t operator()(const BlockKey& key) const { return absl::HashOf(key.tenant, key.hash); }
@@ -89,7 +92,6 @@ class Index {
     absl::Mutex mutex;
     absl::flat_hash_set<Block*, HashKey, EqualKey> blocks;
   };
-  static size_t ShardOf(const BlockKey& key);
 
   mutable std::array<Shard, kShards> shards_;
   std::atomic<uint32_t> tick_{1};

@@ -12,6 +12,7 @@
 #include "common/base/log.h"
 #include "common/base/status.h"
 #include "common/key/block_hash.h"
+#include "common/key/model_digest.h"
 #include "common/tls/grpc_credentials.h"
 #include "common/tls/grpc_log.h"
 #include "common/transport/messages.h"
@@ -55,7 +56,9 @@ class ControlServer::Impl final : public v1::Control::Service {
         sessions_(sessions),
         store_(store),
         metrics_(metrics),
-        address_(options.listen) {}
+        address_(options.listen),
+        admin_(MakeAdminService({options.server_name, options.epoch, options.identity, sessions, store, metrics,
+                                 options.state, *options.drained})) {}
   ~Impl() override { Stop(absl::ZeroDuration()); }
 
   absl::Status Start();
@@ -111,6 +114,7 @@ class ControlServer::Impl final : public v1::Control::Service {
   ExtentStore& store_;
   ServiceMetrics& metrics_;
   HostPort address_;
+  const std::unique_ptr<grpc::Service> admin_;
   std::atomic<bool> draining_{false};
   std::unique_ptr<grpc::Server> server_;
 };
@@ -135,6 +139,7 @@ absl::Status ControlServer::Impl::Start() {
   int port = 0;
   builder.AddListeningPort(options_.listen.ToString(), Credentials(), &port);
   builder.RegisterService(this);
+  builder.RegisterService(admin_.get());
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port == 0) {
     return absl::UnavailableError(
@@ -167,6 +172,7 @@ absl::Status ControlServer::Impl::DoOpenSession(const grpc::ServerContext& conte
                                                       " speaks ", kProtocolVersion));
   }
   if (draining_) return absl::UnavailableError("the server is shutting down");
+  if (*options_.drained) return absl::UnavailableError("the server is being drained: it opens no more sessions");
   if (request.transports_size() > kMaxTransportsOffered) {
     return absl::InvalidArgumentError(
         absl::StrCat(request.transports_size(), " transports offered; at most ", kMaxTransportsOffered));
@@ -206,7 +212,8 @@ absl::Status ControlServer::Impl::DoOpenNamespace(const grpc::ServerContext& con
   }
   ASSIGN_OR_RETURN(const Layout layout, Layout::Parse(request.layout()));
   const Digest bytes = Namespace(secret_.SaltOf(session->identity().tenant), weights, adapter, layout.ToString());
-  ASSIGN_OR_RETURN(const uint32_t store_id, store_.OpenNamespace(session->tenant(), bytes, layout));
+  ASSIGN_OR_RETURN(const uint32_t store_id,
+                   store_.OpenNamespace(session->tenant(), bytes, layout, ModelDigest(weights, adapter)));
   ASSIGN_OR_RETURN(const uint32_t id, session->OpenNamespace(store_id, bytes, layout));
   sessions_.Renew(*session, SteadyNow());
   response.set_namespace_id(id);

@@ -2,13 +2,16 @@
 // The control plane: sessions and namespaces over gRPC.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "cacheserver/quota.h"
+#include "cacheserver/service/admin_service.h"
 #include "cacheserver/service/cluster_secret.h"
 #include "cacheserver/service/identity.h"
 #include "cacheserver/service/service_metrics.h"
@@ -31,6 +34,8 @@ struct ControlOptions {
   Quotas quotas;
   TlsFiles tls;                                   // empty: none
   std::shared_ptr<const IdentityRules> identity;  // with TLS
+  std::function<ServerState()> state;             // for the admin service
+  std::atomic<bool>* drained = nullptr;           // set by the admin service: no new sessions; outlives the server
 };
 
 // Owns the gRPC server and its few threads; answers requests by the secret, the sessions and the store, which

@@ -29,7 +29,9 @@ class DataService::Loop {
   Loop(const DataOptions& options, ExtentStore& store, SessionTable& sessions, ServiceMetrics& metrics)
       : options_(options),
         inbox_(std::make_shared<Inbox>()),
-        context_{store, sessions, metrics, scheduler_, inbox_, options.offer_lease} {}
+        context_{store, sessions, metrics, scheduler_, inbox_, options.offer_lease} {
+    context_.drained = options.drained;
+  }
   ~Loop() { Stop(absl::ZeroDuration()); }
 
   absl::Status Start();

@@ -2,6 +2,7 @@
 // The data plane: one thread that drives all connections of all transports.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -22,6 +23,7 @@ struct DataOptions {
   bool serve_local = true;
   std::string local_socket;  // empty: /tmp/droidspeak-PORT.sock, named after the port of --data, or after the process
   absl::Duration offer_lease = absl::Seconds(30);
+  const std::atomic<bool>* drained = nullptr;  // while it is true no offers are taken; outlives the service
 };
 
 // Thread-safe. One thread moves everything: transfers are memory-bound, and a second core helps the clients of a shared

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -32,7 +33,8 @@ struct DataContext {
   Scheduler& scheduler;
   std::shared_ptr<Inbox> inbox;
   absl::Duration offer_lease;
-  bool draining = false;  // the server is shutting down: no new requests
+  bool draining = false;                       // the server is shutting down: no new requests
+  const std::atomic<bool>* drained = nullptr;  // an operator drains the server: no new offers; null: nobody can
 };
 
 // `status` as text of an answer, cut to what a message carries.

@@ -18,6 +18,9 @@ void Peer::Handle(const wire::OfferRequest& request) {
 
 absl::Status Peer::StartOffer(const wire::OfferRequest& request) {
   RETURN_IF_ERROR(Admit(request.request_id, Role::kFill));
+  if (context_.drained != nullptr && *context_.drained) {
+    return absl::UnavailableError("the server is being drained: it takes no more offers");
+  }
   ASSIGN_OR_RETURN(const SessionNamespace* space, FindNamespace(request.namespace_id));
   if (request.blocks.size() > tuning::kBlocksPerOffer) {
     return absl::InvalidArgumentError(

@@ -217,6 +217,25 @@ std::vector<DiskRemoval> StoreCore::TakeRemovals() {
   return std::exchange(removals_, {});
 }
 
+void StoreCore::QueuePin(const BlockKey& block, std::optional<uint32_t> namespace_id) {
+  if (disk_ == nullptr) return;
+  {
+    absl::MutexLock lock(&removals_mutex_);
+    pins_[block] = namespace_id;
+  }
+  wake_maintenance();
+}
+
+RocksdbTier::PinChanges StoreCore::TakePins() {
+  absl::MutexLock lock(&removals_mutex_);
+  return std::exchange(pins_, {});
+}
+
+void StoreCore::PutBackPins(const RocksdbTier::PinChanges& changes) {
+  absl::MutexLock lock(&removals_mutex_);
+  pins_.insert(changes.begin(), changes.end());  // what was said since then stays
+}
+
 StoreStats StoreCore::Stats() const {
   StoreStats stats;
   for (size_t tier = 0; tier < kTiers; ++tier) {

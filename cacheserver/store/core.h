@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -81,6 +82,12 @@ class StoreCore {
   void Abort(FillSlot& slot);
   static const std::vector<Block*>& BlocksOf(const References& references) { return references.blocks_; }
 
+  // Pins that are to survive a restart, and such that are to go; the last word on a block counts. For the maintenance
+  // thread, which puts back what it could not write.
+  void QueuePin(const BlockKey& block, std::optional<uint32_t> namespace_id);
+  RocksdbTier::PinChanges TakePins();
+  void PutBackPins(const RocksdbTier::PinChanges& changes);
+
   void QueueRemoval(DiskRemoval removal);
   std::vector<DiskRemoval> TakeRemovals();
   // Called (from any thread, locks held) when there is something for the maintenance thread.
@@ -127,6 +134,7 @@ class StoreCore {
   std::atomic<uint64_t> host_floor_{0};
   absl::Mutex removals_mutex_;
   std::vector<DiskRemoval> removals_ ABSL_GUARDED_BY(removals_mutex_);
+  RocksdbTier::PinChanges pins_ ABSL_GUARDED_BY(removals_mutex_);
 };
 
 // Calls `visit(ExtentSelector)` for each layer in `bits`.

@@ -142,8 +142,8 @@ uint64_t Evictor::TakeOffHost(const EvictionCandidate& victim) {
   return freed;
 }
 
-absl::Status Evictor::WriteNamespaceOnce(const Block& block) {
-  NamespaceEntry* space = core_->namespaces().Find(block.namespace_id);
+absl::Status Evictor::WriteNamespaceOnce(uint32_t namespace_id) {
+  NamespaceEntry* space = core_->namespaces().Find(namespace_id);
   if (space->on_disk) return absl::OkStatus();
   RETURN_IF_ERROR(core_->disk()->WriteNamespace(space->row));
   space->on_disk = true;
@@ -168,7 +168,7 @@ bool Evictor::CollectSpill(const Block& block, const std::array<wire::LayerBits,
 }
 
 absl::Status Evictor::WriteSpill(Block* block, SpillWork& work) {
-  RETURN_IF_ERROR(WriteNamespaceOnce(*block));
+  RETURN_IF_ERROR(WriteNamespaceOnce(block->namespace_id));
   for (size_t first = 0; first < work.writes.size();) {
     // RocksDB copies what it is given: not all of a block at once.
     size_t count = 0;
@@ -277,6 +277,20 @@ void Evictor::ProcessRemovals() {
     (void)core_->disk()->Remove(row, removal.extents);  // if it fails the tier is degraded, and the bytes unreachable
     compactor_->NoteRemoval();
   }
+}
+
+absl::Status Evictor::ProcessPins() {
+  if (core_->disk() == nullptr) return absl::OkStatus();
+  const RocksdbTier::PinChanges changes = core_->TakePins();
+  if (changes.empty()) return absl::OkStatus();
+  // A pin is of no use after a restart without its namespace, which may have nothing on disk yet.
+  absl::Status written;
+  for (const auto& [block, namespace_id] : changes) {
+    if (namespace_id && written.ok()) written = WriteNamespaceOnce(*namespace_id);
+  }
+  if (written.ok()) written = core_->disk()->WritePins(changes);
+  if (!written.ok()) core_->PutBackPins(changes);
+  return written;
 }
 
 absl::Status Evictor::SpillAll() {

@@ -82,6 +82,8 @@ class Evictor {
 
   // Deletes on disk what was removed from the index.
   void ProcessRemovals();
+  // Writes and removes the rows of operators' pins; what fails is tried again at the next call.
+  absl::Status ProcessPins();
 
  private:
   // Makes a plan that is empty anew: first a share, then, where nothing of that could go, all. False: that was all.
@@ -104,7 +106,7 @@ class Evictor {
   // Writes the block's extents in pieces of bounded size; marks what is on disk.
   absl::Status WriteSpill(Block* block, SpillWork& work);
   bool DiskWorks() const;
-  absl::Status WriteNamespaceOnce(const Block& block);
+  absl::Status WriteNamespaceOnce(uint32_t namespace_id);
 
   StoreCore* const core_;
   Compactor* const compactor_;

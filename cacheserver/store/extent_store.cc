@@ -46,7 +46,7 @@ class ExtentStore::Impl {
 absl::StatusOr<std::unique_ptr<ExtentStore>> ExtentStore::Open(StoreOptions options) {
   ASSIGN_OR_RETURN(std::unique_ptr<HostPool> pool, HostPool::Create(options.host_pool_bytes));
   auto impl = std::make_unique<Impl>(std::move(options), std::move(pool));
-  if (!impl->core.options().spill_dir.empty()) RETURN_IF_ERROR(OpenDisk(impl->core));
+  if (!impl->core.options().spill_dir.empty()) RETURN_IF_ERROR(OpenDisk(impl->core, impl->pins));
   impl->Start();
   return std::unique_ptr<ExtentStore>(new ExtentStore(std::move(impl)));
 }
@@ -65,8 +65,9 @@ absl::StatusOr<uint32_t> ExtentStore::OpenTenant(const std::string& name) {
   return impl_->core.tenants().Open(name);
 }
 
-absl::StatusOr<uint32_t> ExtentStore::OpenNamespace(uint32_t tenant, const Digest& name, const Layout& layout) {
-  return impl_->core.namespaces().Open(tenant, name, layout);
+absl::StatusOr<uint32_t> ExtentStore::OpenNamespace(uint32_t tenant, const Digest& name, const Layout& layout,
+                                                    const std::optional<Digest>& model) {
+  return impl_->core.namespaces().Open(tenant, name, layout, model);
 }
 
 void ExtentStore::Coverage(uint32_t tenant, uint32_t namespace_id, absl::Span<const Digest> blocks,
@@ -192,6 +193,58 @@ uint32_t ExtentStore::Remove(uint32_t tenant, uint32_t namespace_id, absl::Span<
 void ExtentStore::DropOwner(OwnerId owner) {
   impl_->offers.DropOwner(owner);
   impl_->pins.DropOwner(owner);
+}
+
+std::vector<TenantInfo> ExtentStore::Tenants() const {
+  std::vector<TenantInfo> tenants;
+  for (const TenantEntry* entry : impl_->core.tenants().All()) {
+    TenantInfo& tenant = tenants.emplace_back(TenantInfo{entry->name, entry->quota, {}});
+    for (size_t tier = 0; tier < kTiers; ++tier) tenant.bytes[tier] = entry->bytes_in(static_cast<Tier>(tier));
+  }
+  return tenants;
+}
+
+std::vector<NamespaceInfo> ExtentStore::Namespaces() const {
+  std::vector<NamespaceInfo> spaces;
+  for (const NamespaceEntry* entry : impl_->core.namespaces().All()) {
+    const NamespaceRow& row = entry->row;
+    spaces.push_back({row.id, row.tenant, row.tenant_name, row.name, row.layout, row.model});
+  }
+  return spaces;
+}
+
+absl::flat_hash_map<uint32_t, NamespaceUse> ExtentStore::CountNamespaces() const {
+  return droidspeak::CountNamespaces(impl_->core);
+}
+
+std::vector<BlockInfo> ExtentStore::ListBlocks(const NamespaceInfo& space, const std::optional<Digest>& after,
+                                               size_t limit) const {
+  std::vector<BlockInfo> blocks = droidspeak::ListBlocks(impl_->core, space.id, after, limit);
+  for (BlockInfo& block : blocks) block.operator_pin = impl_->pins.Has(kOperator, {space.tenant, block.hash});
+  return blocks;
+}
+
+std::optional<BlockInfo> ExtentStore::FindBlock(const NamespaceInfo& space, const Digest& hash) const {
+  std::optional<BlockInfo> block = droidspeak::FindBlock(impl_->core, space.tenant, space.id, hash);
+  if (block) block->operator_pin = impl_->pins.Has(kOperator, {space.tenant, hash});
+  return block;
+}
+
+absl::StatusOr<uint32_t> ExtentStore::PinAll(OwnerId owner, const NamespaceInfo& space) {
+  return impl_->pins.PinAll(owner, space.tenant, space.id);
+}
+
+uint32_t ExtentStore::UnpinAll(OwnerId owner, const NamespaceInfo& space) {
+  return impl_->pins.UnpinAll(owner, space.id);
+}
+
+uint32_t ExtentStore::RemoveAll(const NamespaceInfo& space) {
+  return impl_->pins.RemoveAll(space.tenant, space.id);
+}
+
+void ExtentStore::Sync(SealCallback done) {
+  if (impl_->core.disk() == nullptr) return done(absl::OkStatus());
+  impl_->maintenance->SyncQueued(std::move(done));
 }
 
 StoreStats ExtentStore::stats() const {

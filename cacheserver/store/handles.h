@@ -28,6 +28,9 @@ struct ExtentSelector {
 
 // Whoever offers and pins: a session's id.
 using OwnerId = uint64_t;
+// The owner of pins that droidspeak-ctl makes: they last until it takes them back, across restarts where there is a
+// RocksDB tier. No session has this number.
+inline constexpr OwnerId kOperator = 0;
 
 struct Block;       // an index entry (cacheserver/index/block.h)
 class StoreCore;    // the parts of the store that handles give back to

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
+#include "common/base/text.h"
 
 namespace droidspeak {
 namespace {
@@ -50,6 +52,10 @@ void Maintenance::Allocate(TenantEntry& tenant, uint64_t bytes, std::function<vo
   done(nullptr);
 }
 
+void Maintenance::SyncQueued(ExtentStore::SealCallback done) {
+  SealDurably(nullptr, std::move(done));
+}
+
 void Maintenance::SealDurably(OfferPtr offer, ExtentStore::SealCallback done) {
   {
     absl::MutexLock lock(&mutex_);
@@ -59,7 +65,7 @@ void Maintenance::SealDurably(OfferPtr offer, ExtentStore::SealCallback done) {
       return;
     }
   }
-  offer->Release(*core_);
+  if (offer != nullptr) offer->Release(*core_);
   done(absl::UnavailableError("the store is closing"));
 }
 
@@ -99,6 +105,7 @@ void Maintenance::Run() {
     }
     if (stopping) return Fail(work);
     evictor_.ProcessRemovals();
+    const absl::Status pins_written = evictor_.ProcessPins();
     if (draining || absl::Now() >= next_period) {
       Periodic();
       next_period = absl::Now() + kPeriod;
@@ -108,7 +115,10 @@ void Maintenance::Run() {
     }
     for (const auto& [tenant, bytes] : work.tenant_room_bytes) evictor_.FreeHostOf(*tenant, bytes);
     if (work.room_bytes > 0) MakeRoomForLoads(work.room_bytes);
-    for (DurableSeal& seal : work.seals) SpillOffer(seal);
+    for (DurableSeal& seal : work.seals) {
+      if (seal.offer == nullptr) seal.status = pins_written;
+      SpillOffer(seal);
+    }
     evictor_.ProcessRemovals();
     absl::MutexLock lock(&mutex_);
     drained_ = std::max(drained_, work.drains);
@@ -127,6 +137,7 @@ void Maintenance::ExpireBlocks() {
   if (core_->WallSeconds() < core_->next_expiry()) return;
   core_->ResetNextExpiry();
   core_->index().ForEach([&](Index::Locked& shard, Block* block) {
+    if (block->pins > 0) return;  // who takes the last pin away notes it
     if (!core_->Expired(*block)) return core_->NoteExpiry(block->expiry);
     core_->counters.expired.fetch_add(1);
     core_->Remove(shard, block);
@@ -144,6 +155,13 @@ void Maintenance::MakeRoomForLoads(uint64_t bytes) {
 }
 
 void Maintenance::SpillOffer(DurableSeal& seal) {
+  if (seal.offer != nullptr) SpillExtents(seal);
+  if (!seal.status.ok()) return seal.done(seal.status);
+  absl::MutexLock lock(&mutex_);
+  syncs_.push_back(std::move(seal));
+}
+
+void Maintenance::SpillExtents(DurableSeal& seal) {
   for (const Offer::Kept& kept : seal.offer->KeptExtents()) {
     const absl::Status spilled = evictor_.Spill(kept.block, kept.layers);
     if (absl::IsUnavailable(spilled)) seal.status = spilled;
@@ -167,9 +185,6 @@ void Maintenance::SpillOffer(DurableSeal& seal) {
     }
   }
   seal.offer->Release(*core_);
-  if (!seal.status.ok()) return seal.done(seal.status);
-  absl::MutexLock lock(&mutex_);
-  syncs_.push_back(std::move(seal));
 }
 
 void Maintenance::RunSyncs() {
@@ -195,7 +210,7 @@ void Maintenance::RunSyncs() {
 void Maintenance::Fail(Work& work) {
   for (Allocation& allocation : work.allocations) allocation.done(nullptr);
   for (DurableSeal& seal : work.seals) {
-    seal.offer->Release(*core_);
+    if (seal.offer != nullptr) seal.offer->Release(*core_);
     seal.done(absl::UnavailableError("the store is closing"));
   }
 }
@@ -215,6 +230,8 @@ absl::Status Maintenance::Stop() {
   sync_thread_->Stop();
   if (core_->disk() == nullptr) return absl::OkStatus();
   evictor_.ProcessRemovals();
+  const absl::Status pins_written = evictor_.ProcessPins();
+  if (!pins_written.ok()) spdlog::error("pins could not be kept: {}", ToStd(pins_written.message()));
   const absl::Status spilled = evictor_.SpillAll();
   compactor_.Stop();
   const absl::Status synced = core_->disk()->Sync();

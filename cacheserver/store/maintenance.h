@@ -36,6 +36,8 @@ class Maintenance {
   void Allocate(TenantEntry& tenant, uint64_t bytes, std::function<void(std::byte* slot)> done);
   // The offer has ended; releases it when its extents are on disk.
   void SealDurably(OfferPtr offer, ExtentStore::SealCallback done);
+  // `done` when removals and operators' pins that were queued before the call are on disk.
+  void SyncQueued(ExtentStore::SealCallback done);
   void Drain();
   // Fails what waits, spills all, syncs, joins the threads. Idempotent.
   absl::Status Stop();
@@ -47,7 +49,7 @@ class Maintenance {
     std::function<void(std::byte*)> done;
   };
   struct DurableSeal {
-    OfferPtr offer;
+    OfferPtr offer;  // null: only a sync is wanted
     ExtentStore::SealCallback done;
     absl::Status status;
   };
@@ -67,6 +69,7 @@ class Maintenance {
   void RecoverDisk();
   void MakeRoomForLoads(uint64_t bytes);
   void SpillOffer(DurableSeal& seal);
+  void SpillExtents(DurableSeal& seal);
   void RunSyncs();
   void Fail(Work& work);
 

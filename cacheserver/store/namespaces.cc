@@ -16,7 +16,8 @@ float NamespaceEntry::benefit(Kind kind) const {
                    static_cast<float>(extent_bytes(kind)));
 }
 
-absl::StatusOr<uint32_t> NamespaceTable::Open(uint32_t tenant, const Digest& name, const Layout& layout) {
+absl::StatusOr<uint32_t> NamespaceTable::Open(uint32_t tenant, const Digest& name, const Layout& layout,
+                                              const std::optional<Digest>& model) {
   RETURN_IF_ERROR(layout.Validate());
   for (Kind kind : {Kind::kKv, Kind::kE}) {
     if (layout.extent_bytes(kind) > max_extent_bytes_) {
@@ -45,8 +46,8 @@ absl::StatusOr<uint32_t> NamespaceTable::Open(uint32_t tenant, const Digest& nam
         absl::StrCat("tenant ", owner->name, " has its quota of ", owner->quota.namespaces, " namespaces"));
   }
   const uint32_t id = next_id_++;
-  by_id_.emplace(id,
-                 std::make_unique<NamespaceEntry>(NamespaceRow{id, tenant, name, layout, owner->name}, owner, false));
+  by_id_.emplace(
+      id, std::make_unique<NamespaceEntry>(NamespaceRow{id, tenant, name, layout, owner->name, model}, owner, false));
   by_name_.emplace(BlockKey{tenant, name}, id);
   return id;
 }
@@ -58,6 +59,15 @@ bool NamespaceTable::Restore(const NamespaceRow& row) {
   by_id_.emplace(row.id, std::make_unique<NamespaceEntry>(row, tenants_->Find(row.tenant), true));
   next_id_ = std::max(next_id_, row.id + 1);
   return true;
+}
+
+std::vector<NamespaceEntry*> NamespaceTable::All() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  std::vector<NamespaceEntry*> all;
+  for (const auto& [id, entry] : by_id_) all.push_back(entry.get());
+  std::sort(all.begin(), all.end(),
+            [](const NamespaceEntry* a, const NamespaceEntry* b) { return a->row.id < b->row.id; });
+  return all;
 }
 
 NamespaceEntry* NamespaceTable::Find(uint32_t id) const {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -37,11 +38,14 @@ class NamespaceTable {
       : tenants_(tenants), max_namespaces_(max_namespaces), max_extent_bytes_(max_extent_bytes) {}
 
   // The errors are ExtentStore::OpenNamespace's.
-  [[nodiscard]] absl::StatusOr<uint32_t> Open(uint32_t tenant, const Digest& name, const Layout& layout);
+  [[nodiscard]] absl::StatusOr<uint32_t> Open(uint32_t tenant, const Digest& name, const Layout& layout,
+                                              const std::optional<Digest>& model);
   // At recovery. False if its id or name is there already, or its tenant contradicts what is known.
   bool Restore(const NamespaceRow& row);
   // Null for an unknown id.
   NamespaceEntry* Find(uint32_t id) const;
+  // By id.
+  std::vector<NamespaceEntry*> All() const;
 
  private:
   TenantTable* const tenants_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <utility>
+#include <vector>
 
 #include "common/base/log.h"
 #include "common/base/status.h"
@@ -33,7 +34,7 @@ void Restore(StoreCore& core, const BlockRow& row) {
 
 }  // namespace
 
-absl::Status OpenDisk(StoreCore& core) {
+absl::Status OpenDisk(StoreCore& core, PinTable& pins) {
   const StoreOptions& options = core.options();
   std::atomic<uint64_t> dropped{0};
   RecoveredStore recovered;
@@ -46,6 +47,8 @@ absl::Status OpenDisk(StoreCore& core) {
       ++dropped;
     }
   };
+  std::vector<PinRow> pin_rows;
+  recovered.on_pin = [&](const PinRow& row) { pin_rows.push_back(row); };
   ASSIGN_OR_RETURN(std::unique_ptr<RocksdbTier> disk,
                    RocksdbTier::Open({options.spill_dir + "/rocksdb", options.spill_limit_bytes,
                                       options.cluster_secret_id, options.env},
@@ -53,6 +56,7 @@ absl::Status OpenDisk(StoreCore& core) {
   dropped += disk->lost_rows();
   if (dropped > 0) spdlog::warn("{} directory rows in {} could not be used", dropped.load(), options.spill_dir);
   core.set_disk(std::move(disk));
+  for (const PinRow& row : pin_rows) (void)pins.Restore(row);
   return absl::OkStatus();
 }
 

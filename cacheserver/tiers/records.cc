@@ -75,6 +75,13 @@ uint32_t Popcount(const wire::LayerBits& bits) {
   return count;
 }
 
+BlockKey TakeIdentity(Reader& reader) {
+  BlockKey block;
+  for (int i = 0; i < 4; ++i) block.tenant = block.tenant << 8 | reader.Take<uint8_t>();
+  block.hash = reader.Take<Digest>();
+  return block;
+}
+
 std::string IdentityKey(const BlockKey& block) {
   std::string key;
   for (int shift = 24; shift >= 0; shift -= 8) key.push_back(static_cast<char>(block.tenant >> shift));
@@ -96,6 +103,10 @@ std::string NamespaceRowKey(uint32_t namespace_id) {
 
 std::string BlockRowKey(const BlockKey& block) {
   return static_cast<char>(RowType::kBlock) + IdentityKey(block);
+}
+
+std::string PinRowKey(const BlockKey& block) {
+  return static_cast<char>(RowType::kPin) + IdentityKey(block);
 }
 
 std::string ExtentKey(const BlockKey& block, ExtentSelector extent) {
@@ -132,6 +143,7 @@ std::string NamespaceRow::Encode() const {
   Append(row, name);
   Append(row, static_cast<uint32_t>(tenant_name.size()));
   row.append(tenant_name);
+  Append(row, model.value_or(Digest{}));
   row.append(layout.ToString());
   return Sealed(NamespaceRowKey(id), std::move(row));
 }
@@ -149,7 +161,10 @@ absl::StatusOr<NamespaceRow> NamespaceRow::Decode(std::string_view key, std::str
     return absl::DataLossError("a namespace's row is cut short");
   }
   row.tenant_name = std::string(reader.rest().substr(0, tenant_bytes));
-  ASSIGN_OR_RETURN(row.layout, Layout::Parse(reader.rest().substr(tenant_bytes)));
+  Reader rest(reader.rest().substr(tenant_bytes));
+  if (const auto model = rest.Take<Digest>(); model != Digest{}) row.model = model;
+  if (!rest.ok()) return absl::DataLossError("a namespace's row is cut short");
+  ASSIGN_OR_RETURN(row.layout, Layout::Parse(rest.rest()));
   return row;
 }
 
@@ -183,8 +198,7 @@ absl::StatusOr<BlockRow> BlockRow::Decode(std::string_view key, std::string_view
   ASSIGN_OR_RETURN(const std::string_view body, Unsealed(key, bytes));
   BlockRow row;
   Reader key_reader(key.substr(1));
-  for (int i = 0; i < 4; ++i) row.block.tenant = row.block.tenant << 8 | key_reader.Take<uint8_t>();
-  row.block.hash = key_reader.Take<Digest>();
+  row.block = TakeIdentity(key_reader);
   Reader reader(body);
   row.parent = reader.Take<Digest>();
   row.namespace_id = reader.Take<uint32_t>();
@@ -201,6 +215,25 @@ absl::StatusOr<BlockRow> BlockRow::Decode(std::string_view key, std::string_view
   }
   if (!reader.ok() || !key_reader.ok() || !reader.rest().empty()) {
     return absl::DataLossError("a block's row has a wrong length");
+  }
+  return row;
+}
+
+std::string PinRow::Encode() const {
+  std::string row;
+  Append(row, namespace_id);
+  return Sealed(PinRowKey(block), std::move(row));
+}
+
+absl::StatusOr<PinRow> PinRow::Decode(std::string_view key, std::string_view bytes) {
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(key, bytes));
+  PinRow row;
+  Reader key_reader(key.substr(1));
+  row.block = TakeIdentity(key_reader);
+  Reader reader(body);
+  row.namespace_id = reader.Take<uint32_t>();
+  if (!reader.ok() || !key_reader.ok() || !reader.rest().empty()) {
+    return absl::DataLossError("a pin's row has a wrong length");
   }
   return row;
 }

@@ -24,8 +24,9 @@ inline constexpr uint32_t kStoreFormatVersion = 2;
 std::string StoreRowKey();                           // of the StoreRow
 std::string NamespaceRowKey(uint32_t namespace_id);  // of a NamespaceRow
 std::string BlockRowKey(const BlockKey& block);      // of a BlockRow
+std::string PinRowKey(const BlockKey& block);        // of a PinRow
 std::string ExtentKey(const BlockKey& block, ExtentSelector extent);
-enum class RowType : char { kStore = 'S', kNamespace = 'N', kBlock = 'b' };
+enum class RowType : char { kStore = 'S', kNamespace = 'N', kPin = 'P', kBlock = 'b' };
 
 struct StoreRow {
   uint32_t format_version = kStoreFormatVersion;
@@ -39,7 +40,8 @@ struct NamespaceRow {
   uint32_t tenant = 0;
   Digest name;
   Layout layout;
-  std::string tenant_name;  // whose number `tenant` is
+  std::string tenant_name;      // whose number `tenant` is
+  std::optional<Digest> model;  // whose blocks these are (model_digest.h), where that is known
   static absl::StatusOr<NamespaceRow> Decode(std::string_view key, std::string_view bytes);
   std::string Encode() const;
 };
@@ -59,6 +61,14 @@ struct BlockRow {
   // Adds an extent that is not in the row.
   void Add(ExtentSelector extent, uint64_t checksum);
   static absl::StatusOr<BlockRow> Decode(std::string_view key, std::string_view bytes);
+  std::string Encode() const;
+};
+
+// An operator's pin of a block; it may outlive the block.
+struct PinRow {
+  BlockKey block;
+  uint32_t namespace_id = 0;
+  static absl::StatusOr<PinRow> Decode(std::string_view key, std::string_view bytes);
   std::string Encode() const;
 };
 

@@ -175,12 +175,16 @@ absl::Status RocksdbTier::ScanRange(const std::string& from, const std::string& 
 }
 
 absl::Status RocksdbTier::Scan(const RecoveredStore& recovered) {
-  // Keys sort 'N' < 'S' < 'b': namespaces come before blocks.
+  // Keys sort 'N' < 'P' < 'S' < 'b': namespaces and pins come before blocks.
   const std::string first_namespace(1, static_cast<char>(RowType::kNamespace));
   const std::string first_block(1, static_cast<char>(RowType::kBlock));
   std::set<uint32_t> tenants;
   std::atomic<uint64_t> lost{0};
   RETURN_IF_ERROR(ScanRange(first_namespace, first_block, [&](std::string_view key, std::string_view value) {
+    if (key.front() == static_cast<char>(RowType::kPin)) {
+      const absl::StatusOr<PinRow> row = PinRow::Decode(key, value);
+      return row.ok() ? recovered.on_pin(*row) : void(++lost);
+    }
     if (key.front() != static_cast<char>(RowType::kNamespace)) return;
     absl::StatusOr<NamespaceRow> row = NamespaceRow::Decode(key, value);
     if (!row.ok()) return void(++lost);
@@ -274,6 +278,18 @@ absl::Status RocksdbTier::WriteNamespace(const NamespaceRow& row) {
   rocksdb::WriteBatch batch;
   RETURN_IF_ERROR(FromRocksdb(batch.Put(directory_, ToSlice(NamespaceRowKey(row.id)), ToSlice(row.Encode())),
                               "writing a namespace"));
+  return Apply(batch);
+}
+
+absl::Status RocksdbTier::WritePins(const PinChanges& changes) {
+  rocksdb::WriteBatch batch;
+  for (const auto& [block, namespace_id] : changes) {
+    const std::string key = PinRowKey(block);
+    const rocksdb::Status changed =
+        namespace_id ? batch.Put(directory_, ToSlice(key), ToSlice(PinRow{block, *namespace_id}.Encode()))
+                     : batch.Delete(directory_, ToSlice(key));
+    RETURN_IF_ERROR(FromRocksdb(changed, "changing a pin"));
+  }
   return Apply(batch);
 }
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -41,9 +42,10 @@ struct RocksdbTierOptions {
 
 // What a folder held when it was opened.
 struct RecoveredStore {
-  std::function<void(NamespaceRow row)> on_namespace;   // all of them before any block
-  std::function<void(BlockRow row)> on_block;           // called by several threads at a time
-  std::function<void(uint64_t rows)> on_estimate = {};  // about how many blocks will follow
+  std::function<void(NamespaceRow row)> on_namespace;             // all of them before any block
+  std::function<void(BlockRow row)> on_block;                     // called by several threads at a time
+  std::function<void(uint64_t rows)> on_estimate = {};            // about how many blocks will follow
+  std::function<void(PinRow row)> on_pin = [](const PinRow&) {};  // before any block as well
 };
 
 // Thread-safe; all functions but the getters block on I/O. Writers come one after the other (one thread).
@@ -65,6 +67,9 @@ class RocksdbTier {
   // UNAVAILABLE for I/O errors: then nothing of it is there.
   [[nodiscard]] absl::Status Write(const BlockRow& row, absl::Span<const ExtentWrite> extents);
   [[nodiscard]] absl::Status WriteNamespace(const NamespaceRow& row);
+  // Writes the pins of blocks that have a namespace here and removes the others', as one unit.
+  using PinChanges = absl::flat_hash_map<BlockKey, std::optional<uint32_t>>;
+  [[nodiscard]] absl::Status WritePins(const PinChanges& changes);
   // Removes extents and writes the block's new row, or removes it when nothing is left in it.
   [[nodiscard]] absl::Status Remove(const BlockRow& row, absl::Span<const ExtentSelector> extents);
   // Makes all that was written before survive power loss.

@@ -65,6 +65,17 @@ int ClientImpl::live_servers() const {
                                         [](const auto& session) { return session->link() != nullptr; }));
 }
 
+std::vector<ServerConnection> ClientImpl::connections() const {
+  std::vector<ServerConnection> connections;
+  for (const auto& session : sessions_) {
+    const std::shared_ptr<Link> link = session->link();
+    if (link == nullptr) continue;
+    const SessionInfo& info = link->session();
+    connections.push_back({info.server_name, info.transport, info.reason});
+  }
+  return connections;
+}
+
 absl::StatusOr<NamespaceHandle> ClientImpl::OpenNamespace(const Digest& weights, const Digest* adapter,
                                                           const Layout& layout) {
   RETURN_IF_ERROR(layout.Validate());

@@ -26,6 +26,7 @@ class ClientImpl : public Client {
 
   int live_servers() const override;
   int servers() const override { return static_cast<int>(sessions_.size()); }
+  std::vector<ServerConnection> connections() const override;
   absl::StatusOr<NamespaceHandle> OpenNamespace(const Digest& weights, const Digest* adapter,
                                                 const Layout& layout) override;
   absl::StatusOr<std::unique_ptr<Region>> AllocateRegion(uint64_t bytes) override;

@@ -97,7 +97,7 @@ absl::StatusOr<ControlChannel::Opened> ControlChannel::OpenSession(const std::ve
   }
   opened.lease = absl::Milliseconds(response.lease_ms());
   opened.secret_id = response.cluster_secret_id();
-  opened.reason = response.reason();
+  opened.session.reason = response.reason();
   return opened;
 }
 

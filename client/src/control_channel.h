@@ -29,7 +29,6 @@ class ControlChannel {
     SessionInfo session;
     absl::Duration lease;
     std::string secret_id;
-    std::string reason;  // why this transport
   };
   [[nodiscard]] absl::StatusOr<Opened> OpenSession(const std::vector<std::string>& transports, absl::Duration timeout,
                                                    const std::stop_token& stop);

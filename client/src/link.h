@@ -38,6 +38,7 @@ struct SessionInfo {
   std::string transport;
   std::string address;
   bool encrypted = false;  // with a key that follows from `key`
+  std::string reason;      // why this transport
 };
 
 // Made anew for each connection: a link that has closed stays closed. Thread-safe; the connection itself is touched on

@@ -158,7 +158,7 @@ absl::Status ServerSession::Establish(const std::stop_token& stop) {
     RETURN_IF_ERROR(namespace_opened);
   }
   spdlog::info("server {} ({}): connected over {} ({})", session.server_name, address_.host_port, session.transport,
-               opened.reason);
+               session.reason);
   return absl::OkStatus();
 }
 

@@ -151,6 +151,12 @@ struct NamespaceHandle {
   Layout layout;
 };
 
+struct ServerConnection {
+  std::string server;
+  std::string transport;  // local, tcp or ucx
+  std::string reason;     // why this one, for people
+};
+
 // Thread-safe. Owns its sessions and one thread that moves messages.
 class Client {
  public:
@@ -163,6 +169,8 @@ class Client {
   // Servers that can be used right now, of how many.
   virtual int live_servers() const = 0;
   virtual int servers() const = 0;
+  // How the servers that can be used right now are connected.
+  virtual std::vector<ServerConnection> connections() const = 0;
 
   [[nodiscard]] virtual absl::StatusOr<NamespaceHandle> OpenNamespace(const Digest& weights, const Digest* adapter,
                                                                       const Layout& layout) = 0;

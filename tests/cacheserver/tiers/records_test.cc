@@ -62,6 +62,19 @@ TEST(RecordsTest, NamespaceRowComesBackAsItWas) {
   EXPECT_EQ(back->tenant, 2);
   EXPECT_EQ(back->name, row.name);
   EXPECT_EQ(back->layout, row.layout);
+  EXPECT_EQ(back->model, std::nullopt);
+  row.model = Sha256Of("model");
+  EXPECT_EQ(NamespaceRow::Decode(NamespaceRowKey(5), row.Encode())->model, row.model);
+}
+
+TEST(RecordsTest, PinRowComesBackAndNotUnderAnothersKey) {
+  const PinRow row{{7, Sha256Of("block")}, 3};
+  const absl::StatusOr<PinRow> back = PinRow::Decode(PinRowKey(row.block), row.Encode());
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->block, row.block);
+  EXPECT_EQ(back->namespace_id, 3);
+  EXPECT_TRUE(absl::IsDataLoss(PinRow::Decode(PinRowKey({8, row.block.hash}), row.Encode()).status()));
+  EXPECT_TRUE(absl::IsDataLoss(PinRow::Decode(PinRowKey(row.block), row.Encode().substr(1)).status()));
 }
 
 TEST(RecordsTest, StoreRowOfAnotherVersionIsReadAsFarAsItsVersion) {
@@ -93,7 +106,8 @@ TEST(RecordsTest, KeysOfTenantsAndLayersLieInOrder) {
   const Digest hash = Sha256Of("block");
   EXPECT_LT(ExtentKey({1, hash}, {Kind::kKv, 255}), ExtentKey({256, hash}, {Kind::kKv, 0}));
   EXPECT_LT(ExtentKey({1, hash}, {Kind::kKv, 9}), ExtentKey({1, hash}, {Kind::kKv, 10}));
-  EXPECT_LT(NamespaceRowKey(0xffffffff), StoreRowKey());
+  EXPECT_LT(NamespaceRowKey(0xffffffff), PinRowKey({0, {}}));
+  EXPECT_LT(PinRowKey({0xffffffff, hash}), StoreRowKey());
   EXPECT_LT(StoreRowKey(), BlockRowKey({0, {}}));
 }
 
