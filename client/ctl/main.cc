@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
       ->type_name("LIST")
       ->required();
   app.add_flag("--json", settings.json, "One JSON object on standard output: {\"servers\": [...]}");
-  AddTlsOptions(app, settings.tls, "this operator, with the role admin");
+  AddTlsOptions(app, settings.tls, "this operator");
   std::vector<ctl::Command> commands;
   for (const auto add :
        {ctl::AddStatusCommand, ctl::AddNamespacesCommand, ctl::AddBlocksCommand, ctl::AddCoverageCommand,

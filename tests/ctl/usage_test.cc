@@ -58,8 +58,8 @@ INSTANTIATE_TEST_SUITE_P(
                     BadCase{"PinNothing", kServer + "pin --namespace " + kHash, "--blocks or --all"},
                     BadCase{"PinBoth", kServer + "pin --all --namespace " + kHash + " --blocks " + kHash, "--all"},
                     BadCase{"PurgeWithoutYes", kServer + "purge --model " + kHash, "--yes"},
-                    BadCase{"PurgeNothing", kServer + "purge --yes", "what"},
-                    BadCase{"PurgeTwo", kServer + "purge --yes --tenant a --model " + kHash, "what"},
+                    BadCase{"PurgeNothing", kServer + "purge --yes", "Exactly 1 option"},
+                    BadCase{"PurgeTwo", kServer + "purge --yes --tenant a --model " + kHash, "Exactly 1 option"},
                     BadCase{"BadTransport", kServer + "verify --transport pigeon", "--transport"},
                     BadCase{"HalfTls", kServer + "status --tls-cert x", "--tls-"}),
     [](const testing::TestParamInfo<BadCase>& info) { return std::string(info.param.name); });
@@ -107,7 +107,8 @@ TEST_F(CtlTest, ServersMayStandBehindTheVerbAndInAFile) {
 
 TEST_F(CtlTest, UnknownNamespaceModelAndTenantAreNamed) {
   StartServer("a");
-  for (const std::string verb : {"blocks", "coverage --blocks " + kHash, "pin --all", "unpin --all", "purge --yes"}) {
+  for (const std::string& verb :
+       std::vector<std::string>{"blocks", "coverage --blocks " + kHash, "pin --all", "unpin --all", "purge --yes"}) {
     const Outcome outcome = Ctl(verb + " --namespace " + kHash);
     EXPECT_EQ(outcome.exit_code, 1) << verb;
     EXPECT_THAT(outcome.err, HasSubstr("there is no namespace " + kHash)) << verb;
