@@ -84,9 +84,9 @@ struct TenantStats {
 };
 
 // Thread-safe. Owns the arena, the index, the RocksDB tier and its threads: N I/O threads for loads, one for
-// maintenance (spill, eviction, expiry; all writes to RocksDB), one for durable seals. No function waits for I/O except
-// Open(), Drain() and Close(). Callbacks run on the caller's thread when the answer is there at once, else on one of
-// the store's threads; they must not block, and must not destroy the store.
+// maintenance (spill, eviction, expiry; all writes to RocksDB), one for durable seals. No function waits for I/O but
+// Open(), Drain(), RemoveAll(), Close(). Callbacks run on the caller's thread when the answer is there at once, else on
+// one of the store's threads; they must not block, and must not destroy the store.
 //
 // `tenant` is part of the index's key: another tenant's blocks are misses by construction.
 class ExtentStore {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "cacheserver/store.h"
 #include "cacheserver/store/core.h"
 #include "cacheserver/store/loader.h"
@@ -239,7 +240,25 @@ uint32_t ExtentStore::UnpinAll(OwnerId owner, const NamespaceInfo& space) {
 }
 
 uint32_t ExtentStore::RemoveAll(const NamespaceInfo& space) {
-  return impl_->pins.RemoveAll(space.tenant, space.id);
+  constexpr size_t kAtOnce = 256;        // sessions that pin wait for no more than these
+  constexpr uint32_t kQueued = 1 << 16;  // what waits to be removed on disk takes memory
+  uint32_t removed = 0;
+  uint32_t queued = 0;
+  for (size_t shard = 0; shard < Index::kShards; ++shard) {
+    const std::vector<Digest> hashes = BlocksInShard(impl_->core, space.id, shard);
+    for (size_t first = 0; first < hashes.size(); first += kAtOnce) {
+      const absl::Span<const Digest> some = absl::MakeSpan(hashes).subspan(first, kAtOnce);
+      const uint32_t gone = impl_->pins.Remove(space.tenant, space.id, some);
+      removed += gone;
+      queued += gone;
+      if (queued < kQueued) continue;
+      absl::Notification written;
+      Sync([&](const absl::Status&) { written.Notify(); });
+      written.WaitForNotification();
+      queued = 0;
+    }
+  }
+  return removed;
 }
 
 void ExtentStore::Sync(SealCallback done) {

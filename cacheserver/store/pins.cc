@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "cacheserver/store/census.h"
 #include "common/base/bytes.h"
 
 namespace droidspeak {
@@ -210,18 +209,6 @@ uint32_t PinTable::Remove(uint32_t tenant, uint32_t namespace_id, absl::Span<con
       Count(key, -static_cast<int64_t>(pin->second.bytes));
       if (owner == kOperator) core_->QueuePin(key, std::nullopt);
       pins.erase(pin);
-    }
-  }
-  return removed;
-}
-
-uint32_t PinTable::RemoveAll(uint32_t tenant, uint32_t namespace_id) {
-  constexpr size_t kAtOnce = 256;  // sessions that pin wait for no more than these
-  uint32_t removed = 0;
-  for (size_t shard = 0; shard < Index::kShards; ++shard) {
-    const std::vector<Digest> hashes = BlocksInShard(*core_, namespace_id, shard);
-    for (size_t first = 0; first < hashes.size(); first += kAtOnce) {
-      removed += Remove(tenant, namespace_id, absl::MakeSpan(hashes).subspan(first, kAtOnce));
     }
   }
   return removed;

@@ -29,8 +29,6 @@ class PinTable {
   bool Has(OwnerId owner, const BlockKey& block);
   // Removes blocks from the index, and from here.
   uint32_t Remove(uint32_t tenant, uint32_t namespace_id, absl::Span<const Digest> blocks);
-  // Removes the blocks that the namespace has at the call.
-  uint32_t RemoveAll(uint32_t tenant, uint32_t namespace_id);
 
   // At recovery: the operator's pin of an earlier run; false when its block is gone.
   bool Restore(const PinRow& row);
