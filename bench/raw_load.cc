@@ -55,7 +55,8 @@ absl::StatusOr<std::unique_ptr<RawLoad>> RawLoad::Create(const std::string& tran
   ASSIGN_OR_RETURN(load->worker_, transport->CreateWorker());
   load->events_ = std::make_unique<Events>();
   if (transport_name == "tls") {
-    ASSIGN_OR_RETURN(load->connection_, load->worker_->ConnectEncrypted(load->server_->first_line(), RawKey(), load->events_.get()));
+    ASSIGN_OR_RETURN(load->connection_,
+                     load->worker_->ConnectEncrypted(load->server_->first_line(), RawKey(), load->events_.get()));
   } else {
     ASSIGN_OR_RETURN(load->connection_, load->worker_->Connect(load->server_->first_line(), load->events_.get()));
   }

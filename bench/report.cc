@@ -41,7 +41,8 @@ void Report::Latency(const std::string& name, const std::string& unit, const std
 
 void Report::Baseline(const std::vector<double>& samples) {
   const double spread = (Quantile(samples, 0.75) - Quantile(samples, 0.25)) / Median(samples);
-  Setting("baseline_interquartile_share", spread);
+  const double before = settings_.value("baseline_interquartile_share", 0.0);
+  Setting("baseline_interquartile_share", std::max(before, spread));
   if (spread > 0.1) std::cerr << bench_ << ": the baseline varies by more than 10 %: this run is not valid\n";
 }
 

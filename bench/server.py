@@ -48,9 +48,12 @@ class Server:
 
     def __exit__(self, *_):
         self.process.terminate()
-        code = self.process.wait(timeout=60)
-        if self.spill is not None:
-            self.spill.cleanup()
+        try:
+            code = self.process.wait(timeout=60)
+        finally:
+            self.process.kill()
+            if self.spill is not None:
+                self.spill.cleanup()
         if code != 0:
             raise SystemExit(f"the cache server ended with {code}")
 

@@ -13,6 +13,7 @@
 #include "bench/report.h"
 #include "bench/spill_load.h"
 #include "common/base/status.h"
+#include "common/memory/malloc.h"
 
 namespace droidspeak::bench {
 namespace {
@@ -115,9 +116,11 @@ void Compare(const Samples& samples, Report& report) {
   report.Ratio("recovery/1 M rows/s", Median(samples.rows));
   report.Target("recovery/1 M rows/s", 1);
   report.Baseline(samples.fio_read);
+  report.Baseline(samples.fio_write);
 }
 
 int RunSpill(const SpillOptions& options) {
+  KeepFreedBuffers();  // as the server does
   const std::string folder = options.folder + "/droidspeak-spill";
   Samples samples;
   std::filesystem::create_directories(folder);

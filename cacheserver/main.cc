@@ -12,6 +12,7 @@
 #include "common/base/config.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
+#include "common/memory/malloc.h"
 #include "nlohmann/json.hpp"
 
 namespace {
@@ -43,6 +44,7 @@ void Announce(const droidspeak::ServerOptions& options, const droidspeak::Server
 
 int main(int argc, char** argv) {
   using namespace droidspeak;  // NOLINT(google-build-using-namespace): the program's own
+  KeepFreedBuffers();
   Program program("droidspeak-cacheserver",
                   "Keeps the KV and E of models' contexts in memory and on disk, and gives "
                   "them to other models.");

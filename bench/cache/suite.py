@@ -1,4 +1,4 @@
-#SPDX - License - Identifier : Apache - 2.0
+# SPDX-License-Identifier: Apache-2.0
 """The suites `cache` and `coverage` of bench/run.py."""
 
 import pathlib
@@ -40,14 +40,12 @@ def run_cache():
 
 
 def run_coverage():
-    parts = {
-transport: steady("cache", "coverage", "--transport", transport, "--growth", 0) for transport in TRANSPORTS}
-#The index by itself is the same whatever carries the questions.
+    parts = {transport: steady("cache", "coverage", "--transport", transport, "--growth", 0) for transport in TRANSPORTS}
+    # The index by itself is the same whatever carries the questions.
     parts["growth"] = steady("cache", "coverage", "--transport", "local", attempts=1)
     for kind in ("ratios", "targets"):
         of_index = parts["growth"][kind]
-        parts["growth"][kind] = {
-name: value for name, value in of_index.items() if name not in parts["local"][kind]}
+        parts["growth"][kind] = {name: value for name, value in of_index.items() if name not in parts["local"][kind]}
     parts["growth"]["results"] = [each for each in parts["growth"]["results"] if each["name"].startswith("index")]
     return merge("coverage", parts)
 
@@ -66,10 +64,6 @@ def idle():
             beside = server.resident_bytes() - IDLE_POOL
     cpu = figure("processor time, idle", "% of a core", [100 * share for share in shares])
     memory = figure("resident beside the pool, idle", "MiB", [beside / MIB])
-    ratios = {
-  "1 % of a core/processor time" : 100 * IDLE_SHARE / max(cpu["median"], 1e-6), "160 MiB/resident" : IDLE_BYTES / beside}
-    return {
-  **program("machine"), "settings" : {"host_pool_bytes" : IDLE_POOL, "seconds" : IDLE_SECONDS},
-                                     "results" : [ cpu, memory ],
-                                                 "ratios" : ratios,
-                                                            "targets" : dict.fromkeys(ratios, 1.0)}
+    ratios = {"1 % of a core/processor time": 100 * IDLE_SHARE / max(cpu["median"], 1e-6), "160 MiB/resident": IDLE_BYTES / beside}
+    return {**program("machine"), "settings": {"host_pool_bytes": IDLE_POOL, "seconds": IDLE_SECONDS}, "results": [cpu, memory],
+            "ratios": ratios, "targets": dict.fromkeys(ratios, 1.0)}

@@ -22,8 +22,8 @@ usage() { echo "usage: run.sh [--minutes N] [--fuzz-minutes N]" >&2; exit 2; }
 while (($#)); do
   [[ $# -ge 2 && $2 =~ ^[0-9]+$ ]] || usage
   case $1 in
-    --minutes) minutes=$2 ;;
-    --fuzz-minutes) fuzz_minutes=$2 ;;
+    --minutes) minutes=$((10#$2)) ;;
+    --fuzz-minutes) fuzz_minutes=$((10#$2)) ;;
     *) usage ;;
   esac
   shift 2

@@ -90,13 +90,16 @@ class AdminService final : public v1::Admin::Service {
     return Answer(*call, [&] { return DoFindBlocks(*in, *out); });
   }
   grpc::Status Pin(grpc::ServerContext* call, const v1::PinRequest* in, v1::PinResponse* out) override {
-    return AnswerAlone(*call, [&] { return DoPin(*in, *out); });
+    const auto run = [&] { return DoPin(*in, *out); };
+    return in->all() ? AnswerAlone(*call, run) : Answer(*call, run);
   }
   grpc::Status Unpin(grpc::ServerContext* call, const v1::PinRequest* in, v1::PinResponse* out) override {
-    return AnswerAlone(*call, [&] { return DoUnpin(*in, *out); });
+    const auto run = [&] { return DoUnpin(*in, *out); };
+    return in->all() ? AnswerAlone(*call, run) : Answer(*call, run);
   }
   grpc::Status Purge(grpc::ServerContext* call, const v1::PurgeRequest* in, v1::PurgeResponse* out) override {
-    return AnswerAlone(*call, [&] { return DoPurge(*in, *out); });
+    const auto run = [&] { return DoPurge(*in, *out); };
+    return in->blocks().empty() ? AnswerAlone(*call, run) : Answer(*call, run);
   }
   grpc::Status Drain(grpc::ServerContext* call, const v1::DrainRequest* in, v1::DrainResponse* out) override {
     return Answer(*call, [&] {
@@ -269,7 +272,8 @@ absl::Status AdminService::DoPurge(const v1::PurgeRequest& in, v1::PurgeResponse
     ASSIGN_OR_RETURN(const NamespaceInfo space, FindNamespace(in.namespace_bytes()));
     out.set_namespaces(1);
     out.set_blocks(context_.store.Remove(space.tenant, space.id, hashes));
-    return absl::OkStatus();
+    spdlog::info("purged {} named blocks", out.blocks());
+    return Annotate(Sync(), "the blocks are removed, but a restart may bring some back");
   }
   std::vector<NamespaceInfo> spaces;
   if (in.what_case() == v1::PurgeRequest::kModel) {

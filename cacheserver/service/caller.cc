@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "common/base/status.h"
 
 namespace droidspeak {
@@ -18,6 +19,11 @@ absl::StatusOr<Identity> IdentifyCaller(const grpc::ServerContext& context, cons
     if (!pem.empty()) {
       ASSIGN_OR_RETURN(const Certificate certificate,
                        Certificate::ParsePem(std::string_view(pem.front().data(), pem.front().size())));
+      // The handshake looked at it, but that may have been long ago.
+      const absl::Time now = absl::Now();
+      if (now < certificate.not_before() || now >= certificate.not_after()) {
+        return absl::UnauthenticatedError("the client's certificate is not valid now: connect with another");
+      }
       return rules->Of(certificate);
     }
   }

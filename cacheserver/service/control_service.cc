@@ -150,7 +150,10 @@ absl::Status ControlServer::Impl::Start() {
 }
 
 void ControlServer::Impl::Stop(absl::Duration grace) {
-  if (server_ == nullptr) return;
+  if (server_ == nullptr) {
+    if (!options_.tls.empty()) EndGrpcRefusals();  // it did not start
+    return;
+  }
   server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
   server_->Wait();
   server_.reset();

@@ -61,7 +61,9 @@ FetchTransfer::FetchTransfer(Peer& peer, uint32_t serial, wire::FetchRequest req
 uint64_t FetchTransfer::PostSome(uint64_t turn_bytes, uint64_t window_bytes) {
   uint64_t posted = 0;
   while (next_ < total_ && posted < turn_bytes) {
-    PrepareAhead(window_bytes + tuning::kReadAheadBytes);
+    // Whoever has to wait for its bandwidth must not keep others' staging buffers meanwhile.
+    const bool waits = peer()->session()->quota().bytes_per_second != Quota{}.bytes_per_second;
+    PrepareAhead(waits ? 0 : window_bytes + tuning::kReadAheadBytes);
     Part& part = PartAt(next_);
     if (part.state == Part::State::kLoading) break;
     const uint64_t bytes = ExtentBytes(next_);

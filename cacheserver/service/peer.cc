@@ -93,6 +93,9 @@ void Peer::Greet(absl::Span<const std::byte> message) {
   if (handshake_.done()) {
     session_ = context_.sessions.Find(handshake_.session_id());
     if (session_ == nullptr) return Close();  // ended meanwhile
+    if (++session_->load.connections > tuning::kSessionConnections) {
+      return Misbehaved(absl::ResourceExhaustedError("its session has too many connections"));
+    }
     connection_->Authorize();
   }
   if (reply->empty()) return;
@@ -110,6 +113,7 @@ void Peer::OnTransferDone(Connection&, uint64_t token, const absl::Status& statu
 void Peer::OnClosed(Connection&, const absl::Status& why) {
   closing_ = true;
   closed_ = true;
+  if (session_ != nullptr) --session_->load.connections;
   spdlog::debug("data plane: {} closed: {}", connection_->peer(), ToStd(why.message()));
   for (const auto& [serial, transfer] : transfers_) {
     context_.scheduler.Remove(*transfer);

@@ -34,16 +34,16 @@ void Scheduler::Posted(const Transfer& transfer, uint64_t bytes) {
 void Scheduler::Completed(const Transfer& transfer, uint64_t bytes) {
   inflight_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
   transfer.peer()->session()->load.inflight_bytes -= bytes;
-  RetryAtBound();
+  Retry(at_bound_);
 }
 
-void Scheduler::RetryAtBound() {
-  for (std::shared_ptr<Transfer>& waiting : at_bound_) turns_[waiting->priority()].push_back(std::move(waiting));
-  at_bound_.clear();
+void Scheduler::Retry(std::vector<std::shared_ptr<Transfer>>& waiting) {
+  for (std::shared_ptr<Transfer>& transfer : waiting) turns_[transfer->priority()].push_back(std::move(transfer));
+  waiting.clear();
 }
 
 void Scheduler::Tick() {
-  if (!bandwidths_.empty()) RetryAtBound();
+  Retry(out_of_credit_);
 }
 
 TokenBucket* Scheduler::BandwidthOf(const Transfer& transfer) {
@@ -53,9 +53,12 @@ TokenBucket* Scheduler::BandwidthOf(const Transfer& transfer) {
   return &bandwidths_.try_emplace(session.tenant(), rate).first->second;
 }
 
-bool Scheduler::AtBound(const Transfer& transfer) {
+bool Scheduler::OutOfCredit(const Transfer& transfer) {
   TokenBucket* const bandwidth = BandwidthOf(transfer);
-  if (bandwidth != nullptr && !bandwidth->HasCredit(SteadyNow())) return true;
+  return bandwidth != nullptr && !bandwidth->HasCredit(SteadyNow());
+}
+
+bool Scheduler::AtBound(const Transfer& transfer) const {
   return inflight_bytes() >= tuning::kServerInflightBytes ||
          transfer.peer()->session()->load.inflight_bytes >= tuning::kSessionInflightBytes;
 }
@@ -68,6 +71,10 @@ uint64_t Scheduler::PumpPriority(uint32_t priority, uint64_t budget_bytes) {
     const std::shared_ptr<Transfer> transfer = std::move(turns.front());
     turns.pop_front();
     if (transfer->peer() == nullptr) continue;
+    if (OutOfCredit(*transfer)) {
+      out_of_credit_.push_back(transfer);
+      continue;
+    }
     if (AtBound(*transfer)) {
       at_bound_.push_back(transfer);
       continue;

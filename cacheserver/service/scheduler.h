@@ -45,15 +45,17 @@ class Scheduler {
   uint64_t inflight_bytes() const { return inflight_bytes_.load(std::memory_order_relaxed); }
 
  private:
-  bool AtBound(const Transfer& transfer);
+  bool AtBound(const Transfer& transfer) const;
+  bool OutOfCredit(const Transfer& transfer);
   // The bucket of the transfer's tenant; null without a quota.
   TokenBucket* BandwidthOf(const Transfer& transfer);
-  void RetryAtBound();
+  void Retry(std::vector<std::shared_ptr<Transfer>>& waiting);
   uint64_t PumpPriority(uint32_t priority, uint64_t budget_bytes);
 
   std::array<size_t, kPriorities> counts_{};
   std::array<std::deque<std::shared_ptr<Transfer>>, kPriorities> turns_;
   std::vector<std::shared_ptr<Transfer>> at_bound_;
+  std::vector<std::shared_ptr<Transfer>> out_of_credit_;
   std::atomic<uint64_t> inflight_bytes_{0};
   absl::flat_hash_map<uint32_t, TokenBucket> bandwidths_;  // by tenant, of those that have a quota
 };

@@ -58,6 +58,7 @@ class Session {
   struct Load {
     uint64_t inflight_bytes = 0;
     size_t requests = 0;
+    size_t connections = 0;
   };
   Load load;
 

@@ -49,6 +49,8 @@ inline constexpr size_t kBlocksPerOffer = 4000;
 inline constexpr uint64_t kHoldBytes = 256 << 20;
 
 inline constexpr size_t kConnections = 8192;
+// Clients have one; another may come before the server knows that it is lost.
+inline constexpr size_t kSessionConnections = 8;
 inline constexpr size_t kUnauthenticatedConnections = 256;
 
 // A connection that has not proved who it is by then is closed.

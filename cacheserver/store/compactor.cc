@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
+
 namespace droidspeak {
 namespace {
 
@@ -11,8 +13,8 @@ namespace {
 constexpr uint64_t kGarbageShare = 8;
 // Of the files, what a round rewrites at most.
 constexpr double kRoundShare = 1.0 / 16;
-// Rounds that a writer waits for.
-constexpr int kPatience = 8;
+// What a writer waits for room.
+constexpr absl::Duration kPatience = absl::Seconds(2);
 // How often garbage that a round could not free, or a tier that was degraded, is looked at again.
 constexpr absl::Duration kPeriod = absl::Seconds(1);
 
@@ -29,15 +31,15 @@ void Compactor::NoteRemoval() {
 }
 
 bool Compactor::AwaitRoom(uint64_t bytes) {
-  for (int round = 0; round < kPatience; ++round) {
-    if (core_->disk()->HasRoom(bytes)) return true;
+  const absl::Time limit = absl::Now() + kPatience;
+  while (!core_->disk()->HasRoom(bytes) && absl::Now() < limit) {
     absl::MutexLock lock(&mutex_);
-    if (stopping_) return false;
+    if (stopping_ || core_->closing) return false;
     due_ = urgent_ = true;
     // One that is running may have begun before something was removed.
     const uint64_t enough = rounds_ + (running_ ? 2 : 1);
     const auto done = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return rounds_ >= enough || stopping_; };
-    mutex_.Await(absl::Condition(&done));
+    mutex_.AwaitWithDeadline(absl::Condition(&done), limit);
   }
   return core_->disk()->HasRoom(bytes);
 }

@@ -2,6 +2,7 @@
 #include "cacheserver/store/core.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -113,7 +114,8 @@ void StoreCore::Count(Tier tier, const Block& block, Kind kind, int64_t change) 
   const int64_t bytes = change * static_cast<int64_t>(space->extent_bytes(kind));
   counters.extents[t][k].fetch_add(change, std::memory_order_relaxed);
   counters.bytes[t][k].fetch_add(bytes, std::memory_order_relaxed);
-  space->tenant->bytes[t].fetch_add(bytes, std::memory_order_relaxed);
+  space->tenant->bytes[t].fetch_add(change * static_cast<int64_t>(space->taken_bytes(tier, kind)),
+                                    std::memory_order_relaxed);
 }
 
 void StoreCore::PutOnHost(Block* block, ExtentSelector extent, std::byte* slot, uint64_t checksum) {
@@ -189,7 +191,8 @@ void StoreCore::Release(std::vector<Block*>& blocks) {
 absl::StatusOr<bool> StoreCore::Commit(FillSlot& slot, uint64_t checksum) {
   const OfferPtr offer = std::exchange(slot.offer_, nullptr);
   std::byte* data = std::exchange(slot.data_, nullptr);
-  const absl::Cleanup filled = [&] { offer->space().tenant->filling_bytes -= slot.bytes_; };  // after it is counted
+  // After it is counted.
+  const absl::Cleanup filled = [&] { offer->space().tenant->filling_bytes -= SlabPool::SlotBytes(slot.bytes_); };
   if (closing) {
     pool_->slots().Free(data);
     return absl::UnavailableError("the store is closing");
@@ -199,7 +202,7 @@ absl::StatusOr<bool> StoreCore::Commit(FillSlot& slot, uint64_t checksum) {
 
 void StoreCore::Abort(FillSlot& slot) {
   const OfferPtr offer = std::exchange(slot.offer_, nullptr);
-  offer->space().tenant->filling_bytes -= slot.bytes_;
+  offer->space().tenant->filling_bytes -= SlabPool::SlotBytes(slot.bytes_);
   pool_->slots().Free(std::exchange(slot.data_, nullptr));
   offer->ReturnSlot(slot.block_, slot.extent_);
 }
@@ -210,6 +213,11 @@ void StoreCore::QueueRemoval(DiskRemoval removal) {
     removals_.push_back(std::move(removal));
   }
   wake_maintenance();
+}
+
+void StoreCore::PutBackRemovals(std::vector<DiskRemoval> removals) {
+  absl::MutexLock lock(&removals_mutex_);
+  std::move(removals.begin(), removals.end(), std::back_inserter(removals_));
 }
 
 std::vector<DiskRemoval> StoreCore::TakeRemovals() {

@@ -90,6 +90,8 @@ class StoreCore {
 
   void QueueRemoval(DiskRemoval removal);
   std::vector<DiskRemoval> TakeRemovals();
+  // Those that could not be carried out; they are tried again in the next period.
+  void PutBackRemovals(std::vector<DiskRemoval> removals);
   // Called (from any thread, locks held) when there is something for the maintenance thread.
   std::function<void()> wake_maintenance = [] {};
 

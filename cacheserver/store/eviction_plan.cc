@@ -28,6 +28,7 @@ void KeepFirst(std::vector<EvictionCandidate>& victims, uint64_t bytes) {
   size_t count = 0;
   for (uint64_t kept = 0; count < victims.size() && kept <= bytes; ++count) kept += victims[count].bytes;
   victims.resize(count);
+  victims.shrink_to_fit();
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/bytes.h"
 #include "common/base/status.h"
 
@@ -12,6 +13,8 @@ namespace {
 
 // Room is made in steps of this share of a tier, so that one look at the index serves many extents.
 constexpr uint64_t kBatchShare = 32;
+// After a tenant's quota was met by what is in use.
+constexpr absl::Duration kPointless = absl::Milliseconds(20);
 // What RocksDB is given at a time: it copies it twice, the second time from the processor's cache.
 constexpr uint64_t kMostWriteBytes = 2 << 20;
 
@@ -44,13 +47,17 @@ BlockRow RowOf(const Block& block) {
   return row;
 }
 
-std::byte* Evictor::AllocateEvicting(const TenantEntry& tenant, uint64_t bytes) {
-  while (!tenant.HostHasRoom(0)) {
+std::byte* Evictor::AllocateEvicting(TenantEntry& tenant, uint64_t bytes) {
+  const uint64_t taken = SlabPool::SlotBytes(bytes);
+  while (!tenant.HostHasRoom(taken)) {
     if (EvictOneFromHost(&tenant) == 0) return nullptr;
   }
   SlabPool& slots = core_->pool().slots();
   while (true) {
-    if (std::byte* slot = slots.Allocate(bytes); slot != nullptr) return slot;
+    if (std::byte* slot = slots.Allocate(bytes); slot != nullptr) {
+      tenant.filling_bytes += taken;
+      return slot;
+    }
     if (EvictOneFromHost(nullptr) == 0) return nullptr;
   }
 }
@@ -77,8 +84,12 @@ void Evictor::FreeHost(uint64_t bytes) {
 
 EvictionPlan& Evictor::PlanOf(Tier tier, const TenantEntry* tenant) {
   if (tenant == nullptr) return tier == Tier::kHost ? host_plan_ : disk_plan_;
-  std::unique_ptr<EvictionPlan>& plan = tenant_plans_[static_cast<size_t>(tier)][tenant->id];
-  if (plan == nullptr) plan = std::make_unique<EvictionPlan>(tier);
+  return TenantPlanOf(tier, *tenant).plan;
+}
+
+Evictor::TenantPlan& Evictor::TenantPlanOf(Tier tier, const TenantEntry& tenant) {
+  std::unique_ptr<TenantPlan>& plan = tenant_plans_[static_cast<size_t>(tier)][tenant.id];
+  if (plan == nullptr) plan = std::make_unique<TenantPlan>(TenantPlan{EvictionPlan(tier)});
   return *plan;
 }
 
@@ -91,8 +102,13 @@ bool Evictor::LookAgain(EvictionPlan& plan, bool demotes, const TenantEntry* ten
 
 uint64_t Evictor::EvictOneFromHost(const TenantEntry* tenant) {
   EvictionPlan& plan = PlanOf(Tier::kHost, tenant);
+  // A tenant that asks for more than it can have must not keep this thread looking through everybody's blocks.
+  if (tenant != nullptr && absl::Now() < TenantPlanOf(Tier::kHost, *tenant).pointless_until) return 0;
   for (int looks = 0;;) {
-    if (plan.empty() && !LookAgain(plan, DiskWorks(), tenant, looks)) return 0;
+    if (plan.empty() && !LookAgain(plan, DiskWorks(), tenant, looks)) {
+      if (tenant != nullptr) TenantPlanOf(Tier::kHost, *tenant).pointless_until = absl::Now() + kPointless;
+      return 0;
+    }
     while (const std::optional<EvictionCandidate> victim = plan.Next()) {
       const uint64_t freed = TakeOffHost(*victim);
       const EvictionCandidate* const next = plan.Peek();
@@ -223,6 +239,7 @@ absl::Status Evictor::MakeRoomOnDisk(const TenantEntry& tenant, uint64_t bytes) 
     while (core_->DiskLiveBytes() + batch > budget && EvictOneFromDisk(nullptr)) {
     }
   }
+  (void)ProcessRemovals();             // of which the room may come
   (void)compactor_->AwaitRoom(bytes);  // else the write will be refused
   return core_->DiskLiveBytes() + bytes <= budget ? absl::OkStatus()
                                                   : absl::ResourceExhaustedError("the spill limit is reached");
@@ -255,14 +272,21 @@ bool Evictor::EvictOneFromDisk(const TenantEntry* tenant) {
       if (looks == 2) plan.Clear();
       const absl::Status removed = core_->disk()->Remove(row, extents);
       compactor_->NoteRemoval();
+      if (!removed.ok()) core_->PutBackRemovals({{victim->block, extents}});
       return removed.ok();
     }
   }
 }
 
-void Evictor::ProcessRemovals() {
-  if (core_->disk() == nullptr) return;
-  for (DiskRemoval& removal : core_->TakeRemovals()) {
+absl::Status Evictor::ProcessRemovals() {
+  if (core_->disk() == nullptr) return absl::OkStatus();
+  std::vector<DiskRemoval> removals = core_->TakeRemovals();
+  std::vector<DiskRemoval> failed;
+  for (DiskRemoval& removal : removals) {
+    if (!failed.empty()) {
+      failed.push_back(std::move(removal));
+      continue;
+    }
     BlockRow row;
     row.block = removal.block;
     {
@@ -274,9 +298,12 @@ void Evictor::ProcessRemovals() {
         });
       }
     }
-    (void)core_->disk()->Remove(row, removal.extents);  // if it fails the tier is degraded, and the bytes unreachable
+    if (!core_->disk()->Remove(row, removal.extents).ok()) failed.push_back(std::move(removal));
     compactor_->NoteRemoval();
   }
+  if (failed.empty()) return absl::OkStatus();
+  core_->PutBackRemovals(std::move(failed));
+  return absl::UnavailableError("the RocksDB tier does not delete now");
 }
 
 absl::Status Evictor::ProcessPins() {

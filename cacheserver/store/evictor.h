@@ -67,8 +67,8 @@ class Evictor {
       : core_(core), compactor_(compactor), host_plan_(Tier::kHost), disk_plan_(Tier::kRocksdb) {}
 
   // Evicts from host memory until the tenant is within its quota and a slot of `bytes` is free; then its slot, else
-  // null: nothing more can go.
-  std::byte* AllocateEvicting(const TenantEntry& tenant, uint64_t bytes);
+  // null: nothing more can go. The slot counts as being filled.
+  std::byte* AllocateEvicting(TenantEntry& tenant, uint64_t bytes);
   // Evicts from host memory what is the tenant's own until it has room for `bytes` and some more.
   void FreeHostOf(const TenantEntry& tenant, uint64_t bytes);
   // Evicts about `bytes` from host memory.
@@ -80,16 +80,23 @@ class Evictor {
   // Spills all there is, hottest chains first, from their first blocks on, as far as it fits.
   absl::Status SpillAll();
 
-  // Deletes on disk what was removed from the index.
-  void ProcessRemovals();
+  // Deletes on disk what was removed from the index. UNAVAILABLE when something could not be deleted yet: after a
+  // restart it would be there again.
+  absl::Status ProcessRemovals();
   // Writes and removes the rows of operators' pins; what fails is tried again at the next call.
   absl::Status ProcessPins();
 
  private:
+  struct TenantPlan {
+    EvictionPlan plan;
+    absl::Time pointless_until = absl::InfinitePast();  // nothing of the tenant's could go
+  };
+
   // Makes a plan that is empty anew: first a share, then, where nothing of that could go, all. False: that was all.
   bool LookAgain(EvictionPlan& plan, bool demotes, const TenantEntry* tenant, int& looks);
   // The plan for a tier, of all or of a tenant.
   EvictionPlan& PlanOf(Tier tier, const TenantEntry* tenant);
+  TenantPlan& TenantPlanOf(Tier tier, const TenantEntry& tenant);
   // Takes one victim off host memory, of all or of a tenant; the bytes freed, 0 when none could go.
   uint64_t EvictOneFromHost(const TenantEntry* tenant);
   uint64_t TakeOffHost(const EvictionCandidate& victim);
@@ -113,7 +120,7 @@ class Evictor {
   EvictionPlan host_plan_;
   EvictionPlan disk_plan_;
   // Of those that met their quota; a few victims each.
-  std::array<absl::flat_hash_map<uint32_t, std::unique_ptr<EvictionPlan>>, kTiers> tenant_plans_;
+  std::array<absl::flat_hash_map<uint32_t, std::unique_ptr<TenantPlan>>, kTiers> tenant_plans_;
 };
 
 // The block's directory row, with what is on disk now. The block's shard is locked.

@@ -146,21 +146,21 @@ void ExtentStore::AllocateFill(const OfferPtr& offer, size_t block, ExtentSelect
   impl_->offers.Renew(offer);
   const uint64_t bytes = offer->space().extent_bytes(extent.kind);
   TenantEntry& tenant = *offer->space().tenant;
-  tenant.filling_bytes += bytes;  // at once, so that no two fills take the same room
-  auto finish = [&core, &tenant, offer, block, extent, bytes, done = std::move(done)](std::byte* slot) {
+  const uint64_t taken = SlabPool::SlotBytes(bytes);
+  auto finish = [&core, &tenant, offer, block, extent, bytes, taken, done = std::move(done)](std::byte* slot) {
     if (slot != nullptr) return done(FillSlot(&core, offer, block, extent, slot, bytes));
-    const bool over_quota = !tenant.HostHasRoom(0);
-    tenant.filling_bytes -= bytes;
     offer->ReturnSlot(block, extent);
     if (core.closing) return done(absl::ResourceExhaustedError("the store is closing"));
-    done(absl::ResourceExhaustedError(over_quota
-                                          ? absl::StrCat("tenant ", tenant.name, " has its quota of ",
-                                                         FormatBytes(tenant.quota.host_bytes), " of host memory in use")
-                                          : "the host pool is full of extents in use"));
+    done(absl::ResourceExhaustedError(
+        tenant.HostHasRoom(taken) ? "the host pool is full of extents in use"
+                                  : absl::StrCat("tenant ", tenant.name, " has its quota of ",
+                                                 FormatBytes(tenant.quota.host_bytes), " of host memory in use")));
   };
+  tenant.filling_bytes += taken;  // at once, so that no two fills take the same room
   if (tenant.HostHasRoom(0)) {
     if (std::byte* slot = core.pool().slots().Allocate(bytes); slot != nullptr) return finish(slot);
   }
+  tenant.filling_bytes -= taken;  // until room has been made for it
   impl_->maintenance->Allocate(tenant, bytes, std::move(finish));
 }
 

@@ -107,7 +107,7 @@ bool Loader::FindBuffer(Task& task) {
     return false;
   }
   TenantEntry& tenant = *core_->namespaces().Find(task.block->namespace_id)->tenant;
-  if (task.buffer == nullptr && tenant.HostHasRoom(task.bytes)) {
+  if (task.buffer == nullptr && tenant.HostHasRoom(SlabPool::SlotBytes(task.bytes))) {
     task.buffer = core_->pool().slots().Allocate(task.bytes);
   }
   if (task.buffer != nullptr) return true;

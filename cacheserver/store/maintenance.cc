@@ -36,7 +36,8 @@ void Maintenance::Wake() {
 void Maintenance::WantRoom(TenantEntry& tenant, uint64_t bytes) {
   absl::MutexLock lock(&mutex_);
   work_.due = true;
-  uint64_t& wanted = tenant.HostHasRoom(bytes) ? work_.room_bytes : work_.tenant_room_bytes[&tenant];
+  uint64_t& wanted =
+      tenant.HostHasRoom(SlabPool::SlotBytes(bytes)) ? work_.room_bytes : work_.tenant_room_bytes[&tenant];
   wanted = std::max(wanted, bytes);
 }
 
@@ -104,8 +105,8 @@ void Maintenance::Run() {
       draining = work.drains > drained_;
     }
     if (stopping) return Fail(work);
-    evictor_.ProcessRemovals();
-    const absl::Status pins_written = evictor_.ProcessPins();
+    absl::Status changes_written = evictor_.ProcessRemovals();
+    changes_written.Update(evictor_.ProcessPins());
     if (draining || absl::Now() >= next_period) {
       Periodic();
       next_period = absl::Now() + kPeriod;
@@ -116,10 +117,10 @@ void Maintenance::Run() {
     for (const auto& [tenant, bytes] : work.tenant_room_bytes) evictor_.FreeHostOf(*tenant, bytes);
     if (work.room_bytes > 0) MakeRoomForLoads(work.room_bytes);
     for (DurableSeal& seal : work.seals) {
-      if (seal.offer == nullptr) seal.status = pins_written;
+      if (seal.offer == nullptr) seal.status = changes_written;
       SpillOffer(seal);
     }
-    evictor_.ProcessRemovals();
+    (void)evictor_.ProcessRemovals();
     absl::MutexLock lock(&mutex_);
     drained_ = std::max(drained_, work.drains);
   }
@@ -129,7 +130,7 @@ void Maintenance::Periodic() {
   offers_->ExpireDue();
   core_->index().Age();
   ExpireBlocks();
-  evictor_.ProcessRemovals();
+  (void)evictor_.ProcessRemovals();
   RecoverDisk();
 }
 
@@ -229,7 +230,7 @@ absl::Status Maintenance::Stop() {
   }
   sync_thread_->Stop();
   if (core_->disk() == nullptr) return absl::OkStatus();
-  evictor_.ProcessRemovals();
+  (void)evictor_.ProcessRemovals();
   const absl::Status pins_written = evictor_.ProcessPins();
   if (!pins_written.ok()) spdlog::error("pins could not be kept: {}", ToStd(pins_written.message()));
   const absl::Status spilled = evictor_.SpillAll();

@@ -9,6 +9,11 @@
 #include "common/base/status.h"
 
 namespace droidspeak {
+namespace {
+
+constexpr uint32_t kTenantShare = 8;
+
+}  // namespace
 
 float NamespaceEntry::benefit(Kind kind) const {
   const auto hidden = static_cast<float>(row.layout.hidden);
@@ -41,9 +46,13 @@ absl::StatusOr<uint32_t> NamespaceTable::Open(uint32_t tenant, const Digest& nam
   }
   const auto own = static_cast<size_t>(std::count_if(
       by_id_.begin(), by_id_.end(), [owner](const auto& entry) { return entry.second->tenant == owner; }));
-  if (own >= owner->quota.namespaces) {
+  // Namespaces are never forgotten: one tenant of several must not have them all.
+  const size_t share =
+      tenants_->All().size() > 1 ? std::max<size_t>(max_namespaces_ / kTenantShare, 1) : max_namespaces_;
+  const size_t most = std::min<size_t>(owner->quota.namespaces, share);
+  if (own >= most) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("tenant ", owner->name, " has its quota of ", owner->quota.namespaces, " namespaces"));
+        absl::StrCat("tenant ", owner->name, " has ", own, " namespaces, the most allowed"));
   }
   const uint32_t id = next_id_++;
   by_id_.emplace(

@@ -14,10 +14,13 @@
 #include "absl/synchronization/mutex.h"
 #include "cacheserver/store/tenants.h"
 #include "cacheserver/tiers/records.h"
+#include "common/memory/slab_pool.h"
 
 namespace droidspeak {
 
 struct NamespaceEntry {
+  static constexpr uint64_t kRowShareBytes = 256;
+
   NamespaceEntry(const NamespaceRow& row, TenantEntry* tenant, bool on_disk)
       : row(row), tenant(tenant), on_disk(on_disk) {}
   const NamespaceRow row;
@@ -25,6 +28,10 @@ struct NamespaceEntry {
   std::atomic<bool> on_disk;  // its row is in RocksDB; written by the maintenance thread
 
   uint64_t extent_bytes(Kind kind) const { return row.layout.extent_bytes(kind); }
+  // What an extent takes of a tier, and of its tenant's quota: slots are rounded up, rows on disk have a share of one.
+  uint64_t taken_bytes(Tier tier, Kind kind) const {
+    return tier == Tier::kHost ? SlabPool::SlotBytes(extent_bytes(kind)) : extent_bytes(kind) + kRowShareBytes;
+  }
   // log2 of what a byte of an extent saves when it need not be computed, up to what is the same for all models: a layer
   // costs a number of multiplications a token that grows with the square of its width.
   float benefit(Kind kind) const;

@@ -9,7 +9,6 @@ namespace droidspeak {
 
 TenantEntry* TenantTable::Add(uint32_t id, const std::string& name) {
   by_name_.emplace(name, id);
-  next_id_ = std::max(next_id_, id + 1);
   return by_id_.emplace(id, std::make_unique<TenantEntry>(id, name, quotas_.Of(name))).first->second.get();
 }
 
@@ -20,7 +19,9 @@ absl::StatusOr<uint32_t> TenantTable::Open(const std::string& name) {
   if (by_id_.size() >= max_tenants_) {
     return absl::ResourceExhaustedError(absl::StrCat("the server has its limit of ", max_tenants_, " tenants"));
   }
-  return Add(next_id_, name)->id;
+  uint32_t id = 0;
+  while (by_id_.contains(id)) ++id;
+  return Add(id, name)->id;
 }
 
 bool TenantTable::Restore(uint32_t id, const std::string& name) {

@@ -23,7 +23,7 @@ struct TenantEntry {
   const uint32_t id;
   const std::string name;
   const Quota quota;
-  std::array<std::atomic<uint64_t>, kTiers> bytes{};  // of extents, by Tier
+  std::array<std::atomic<uint64_t>, kTiers> bytes{};  // that its extents take, by Tier
   std::atomic<uint64_t> filling_bytes{0};             // of slots in host memory that are being filled
 
   uint64_t bytes_in(Tier tier) const { return bytes[static_cast<size_t>(tier)].load(std::memory_order_relaxed); }
@@ -33,7 +33,8 @@ struct TenantEntry {
   bool SpillHasRoom(uint64_t more) const { return bytes_in(Tier::kRocksdb) + more <= quota.spill_bytes; }
 };
 
-// Thread-safe. Entries live as long as the table; numbers are never reused.
+// Thread-safe. Entries live as long as the table. After a restart, the number of a tenant that had nothing on disk may
+// be another's.
 class TenantTable {
  public:
   TenantTable(uint32_t max_tenants, Quotas quotas) : max_tenants_(max_tenants), quotas_(std::move(quotas)) {}
@@ -54,7 +55,6 @@ class TenantTable {
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<uint32_t, std::unique_ptr<TenantEntry>> by_id_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, uint32_t> by_name_ ABSL_GUARDED_BY(mutex_);
-  uint32_t next_id_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace droidspeak

@@ -50,7 +50,7 @@ RocksdbTuning TuneRocksdb(const std::string& folder, uint64_t limit_bytes, rocks
   db.use_direct_reads = db.use_direct_io_for_flush_and_compaction = HasDirectIo(folder);
   db.writable_file_max_buffer_size = kWriteBytes;
   db.max_background_flushes = 2;
-  db.max_background_compactions = 1;
+  db.max_background_compactions = 2;  // a long garbage collection must not keep the directory from being compacted
   db.max_open_files = 1024;
   db.info_log_level = rocksdb::WARN_LEVEL;
   db.max_log_file_size = 4 << 20;
@@ -68,18 +68,17 @@ RocksdbTuning TuneRocksdb(const std::string& folder, uint64_t limit_bytes, rocks
   directory.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   directory.disable_auto_compactions = true;  // until the directory has been read
   directory.write_buffer_size = kDirectoryBufferBytes;
+  directory.max_write_buffer_number = 3;
+  // Each flush makes a file of both families, tiny ones: never slow writers down for their number.
+  directory.level0_slowdown_writes_trigger = directory.level0_stop_writes_trigger = kManyFiles;
+  directory.soft_pending_compaction_bytes_limit = directory.hard_pending_compaction_bytes_limit = 0;
 
   rocksdb::ColumnFamilyOptions& extents = tuning.extents;
   extents = directory;
   extents.write_buffer_size = std::clamp<size_t>(limit_bytes / kFilesALimit, kLeastBufferBytes, kExtentBufferBytes);
-  extents.max_write_buffer_number = 3;
-  // Files of keys are tiny, and one appears each flush: never slow writers down for them. A long garbage collection has
-  // the only compaction thread.
-  extents.level0_slowdown_writes_trigger = extents.level0_stop_writes_trigger = kManyFiles;
-  extents.soft_pending_compaction_bytes_limit = extents.hard_pending_compaction_bytes_limit = 0;
   extents.enable_blob_files = true;
   extents.min_blob_size = 0;
-  extents.blob_file_size = 256 << 20;
+  extents.blob_file_size = extents.write_buffer_size;  // files of one size: a share of them is one of the bytes
   extents.blob_compression_type = rocksdb::kNoCompression;
   // Ordinary compactions leave blobs where they are; the store asks for garbage collection when it pays.
   extents.enable_blob_garbage_collection = false;

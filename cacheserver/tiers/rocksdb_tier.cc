@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/tiers/rocksdb_tier.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -52,9 +50,6 @@ constexpr size_t kScanReadBytes = 256 << 10;
 constexpr uint64_t kHeadroomShare = 32;
 constexpr double kOneFile = 1.01;  // RocksDB rounds the number of files down
 
-constexpr int kMmapBytes = 32 << 20;
-constexpr int kTrimBytes = 32 << 20;
-
 // Of an extent in a batch: header, key and lengths.
 constexpr size_t kBatchOverheadBytes = 256;
 
@@ -72,7 +67,7 @@ class RocksdbTier::Listener : public rocksdb::EventListener {
  public:
   explicit Listener(RocksdbTier* tier) : tier_(tier) {}
   void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* error) override {
-    if (error != nullptr) (void)tier_->Failed(FromRocksdb(*error, "in the background"));
+    if (error != nullptr) tier_->Degrade(FromRocksdb(*error, "in the background"));
   }
 
  private:
@@ -113,10 +108,6 @@ absl::StatusOr<std::unique_ptr<RocksdbTier>> RocksdbTier::Open(const RocksdbTier
 
 absl::Status RocksdbTier::OpenDatabase() {
   listener_ = std::make_shared<Listener>(this);
-  // RocksDB takes and gives back buffers of an extent's size with each read and write: without this, malloc would give
-  // them back to the kernel each time, and page faults would cost more than the copies.
-  mallopt(M_MMAP_THRESHOLD, kMmapBytes);
-  mallopt(M_TRIM_THRESHOLD, kTrimBytes);
   const RocksdbTuning tuning = TuneRocksdb(options_.folder, options_.limit_bytes, options_.env);
   rocksdb::DBOptions db_options = tuning.db;
   db_options.listeners.push_back(listener_);
@@ -241,16 +232,20 @@ absl::Status RocksdbTier::StartCompactions() {
 }
 
 absl::Status RocksdbTier::Failed(absl::Status status) {
-  if (absl::IsUnavailable(status) || absl::IsResourceExhausted(status)) {
-    absl::MutexLock lock(&mutex_);
-    if (!degraded_) spdlog::error("the RocksDB tier is degraded: {}", status.ToString());
-    degraded_ = std::string(status.message());
-  }
+  if (absl::IsUnavailable(status) || absl::IsResourceExhausted(status)) Degrade(status);
   return status;
 }
 
+void RocksdbTier::Degrade(const absl::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  if (!degraded_) spdlog::error("the RocksDB tier is degraded: {}", status.ToString());
+  degraded_ = std::string(status.message());
+}
+
 absl::Status RocksdbTier::Apply(rocksdb::WriteBatch& batch) {
-  return Failed(FromRocksdb(db_->Write(WithoutWal(), &batch), "writing"));
+  const absl::Status written = FromRocksdb(db_->Write(WithoutWal(), &batch), "writing");
+  if (!written.ok()) Degrade(written);  // whatever it is: nothing can be written any more
+  return written;
 }
 
 absl::Status RocksdbTier::Write(const BlockRow& row, absl::Span<const ExtentWrite> extents) {

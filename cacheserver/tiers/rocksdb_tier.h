@@ -107,7 +107,9 @@ class RocksdbTier {
                          const std::function<void(std::string_view key, std::string_view value)>& visit);
   absl::Status StartCompactions();
   absl::Status Apply(rocksdb::WriteBatch& batch);
+  // Notes a failure of the disk, and returns it; a corrupt extent is none.
   absl::Status Failed(absl::Status status);
+  void Degrade(const absl::Status& status);
 
   const RocksdbTierOptions options_;
   std::shared_ptr<Listener> listener_;

@@ -43,7 +43,16 @@ absl::StatusOr<Digest> ToDigest(const std::string& bytes, absl::string_view fiel
 }  // namespace
 
 struct ControlChannel::Stub {
+  std::shared_ptr<grpc::ChannelCredentials> credentials;
   std::unique_ptr<v1::Control::Stub> control;
+
+  void Connect(const std::string& host_port) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a client's failures are its own
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+    control = v1::Control::NewStub(grpc::CreateCustomChannel(host_port, credentials, arguments));
+  }
 
   // Calls `method` with a deadline; `stop` cancels it.
   template <typename Method, typename Request, typename Response>
@@ -57,13 +66,18 @@ struct ControlChannel::Stub {
 };
 
 ControlChannel::ControlChannel(const std::string& host_port, const TlsFiles& tls)
-    : host_port_(host_port), secure_(!tls.empty()), stub_(std::make_unique<Stub>()) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a client's failures are its own
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  const auto credentials = secure_ ? ClientTlsCredentials(tls) : grpc::InsecureChannelCredentials();
-  stub_->control = v1::Control::NewStub(grpc::CreateCustomChannel(host_port, credentials, arguments));
+    : host_port_(host_port), secure_(!tls.empty()), stub_(std::make_shared<Stub>()) {
+  stub_->credentials = secure_ ? ClientTlsCredentials(tls) : grpc::InsecureChannelCredentials();
+  stub_->Connect(host_port_);
+}
+
+void ControlChannel::Renew() {
+  if (!secure_) return;
+  auto renewed = std::make_shared<Stub>();
+  renewed->credentials = stub()->credentials;
+  renewed->Connect(host_port_);
+  absl::MutexLock lock(&mutex_);
+  stub_ = std::move(renewed);
 }
 
 ControlChannel::~ControlChannel() = default;
@@ -81,7 +95,7 @@ absl::StatusOr<ControlChannel::Opened> ControlChannel::OpenSession(const std::ve
     if (const auto transport = FindTransport(name); transport.ok()) offer->set_detail((*transport)->version());
   }
   v1::OpenSessionResponse response;
-  RETURN_IF_ERROR(stub_->Call(&v1::Control::Stub::OpenSession, request, response, timeout, stop));
+  RETURN_IF_ERROR(stub()->Call(&v1::Control::Stub::OpenSession, request, response, timeout, stop));
   if (response.session_key().size() != 32) {
     return absl::InternalError(absl::StrCat("the server at ", host_port_, " gave a session key of ",
                                             response.session_key().size(), " bytes; expected 32"));
@@ -113,7 +127,7 @@ absl::StatusOr<ControlChannel::OpenedNamespace> ControlChannel::OpenNamespace(co
   if (adapter.has_value()) request.set_adapter(std::string(adapter->view()));
   request.set_layout(layout.ToString());
   v1::OpenNamespaceResponse response;
-  RETURN_IF_ERROR(stub_->Call(&v1::Control::Stub::OpenNamespace, request, response, timeout));
+  RETURN_IF_ERROR(stub()->Call(&v1::Control::Stub::OpenNamespace, request, response, timeout));
   OpenedNamespace opened;
   opened.id = response.namespace_id();
   ASSIGN_OR_RETURN(opened.bytes, ToDigest(response.namespace_bytes(), "namespace_bytes"));
@@ -126,7 +140,7 @@ absl::Status ControlChannel::Heartbeat(const SessionInfo& session, absl::Duratio
   request.set_session_id(session.id);
   request.set_session_key(session.key.data(), session.key.size());
   v1::HeartbeatResponse response;
-  return stub_->Call(&v1::Control::Stub::Heartbeat, request, response, timeout, stop);
+  return stub()->Call(&v1::Control::Stub::Heartbeat, request, response, timeout, stop);
 }
 
 void ControlChannel::CloseSession(const SessionInfo& session, absl::Duration timeout) {
@@ -135,7 +149,7 @@ void ControlChannel::CloseSession(const SessionInfo& session, absl::Duration tim
   request.set_session_key(session.key.data(), session.key.size());
   v1::CloseSessionResponse response;
   // A session that is not closed expires.
-  stub_->Call(&v1::Control::Stub::CloseSession, request, response, timeout).IgnoreError();
+  stub()->Call(&v1::Control::Stub::CloseSession, request, response, timeout).IgnoreError();
 }
 
 }  // namespace droidspeak

@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/src/link.h"
 #include "common/base/tls_files.h"
@@ -23,6 +25,8 @@ class ControlChannel {
  public:
   // `tls` is empty or has passed CheckTlsFiles().
   ControlChannel(const std::string& host_port, const TlsFiles& tls);
+  // Under TLS: later calls go over a new connection, with the certificate that the files have by then.
+  void Renew();
   ~ControlChannel();
 
   struct Opened {
@@ -49,7 +53,13 @@ class ControlChannel {
   struct Stub;
   const std::string host_port_;
   const bool secure_;
-  const std::unique_ptr<Stub> stub_;
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<Stub> stub_ ABSL_GUARDED_BY(mutex_);  // calls keep theirs
+
+  std::shared_ptr<Stub> stub() const {
+    absl::MutexLock lock(&mutex_);
+    return stub_;
+  }
 };
 
 }  // namespace droidspeak

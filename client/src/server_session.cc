@@ -103,7 +103,9 @@ void ServerSession::Run(const std::stop_token& stop) {
     if (established.ok()) {
       backoff = kFirstBackoff;
       KeepAlive(stop);
+      channel_.Renew();
     } else {
+      channel_.Renew();
       if (!first) spdlog::debug("server {}: {}", address_.host_port, std::string(established.message()));
       Retire(established);
     }

@@ -140,6 +140,29 @@ TEST_F(SecurityTest, ASessionEndsWithItsCertificate) {
   EXPECT_EQ(client->live_servers(), 0);
 }
 
+TEST_F(SecurityTest, ARunningClientTakesUpItsRenewedCertificate) {
+  ASSERT_NO_FATAL_FAILURE(StartSecureServer());
+  const CertificateRequest request{"tenant-a", {"role-read", "role-fill"}, {}, absl::Seconds(3)};
+  const TlsFiles files = authority_.Issue(folder_.path(), "renewed", request);
+  const absl::Time expiry = absl::Now() + request.valid_for;
+  const auto client = ConnectAs(files);
+  ASSERT_NE(client, nullptr);
+  const NamespaceHandle ns = Open(*client);
+  authority_.Issue(folder_.path(), "renewed", {"tenant-a", {"role-read", "role-fill"}, {}});
+  const std::vector<uint32_t> tokens = Tokens(layout_, 2);
+  std::vector<std::byte> got(2 * layout_.kv_bytes());
+  int fetched = 0;
+  for (const absl::Time limit = expiry + absl::Seconds(60); fetched < 2 && absl::Now() < limit;) {
+    if (absl::Now() < expiry + absl::Seconds(1) || client->live_servers() == 0) {
+      std::this_thread::yield();
+      continue;
+    }
+    client->StoreKv(ns, tokens, 0, Stored(Kind::kKv, 0, 2)).IgnoreError();
+    fetched = client->FetchKv(ns, tokens, 0, absl::MakeSpan(got)).value_or(0);
+  }
+  EXPECT_EQ(fetched, 2) << "a second after the first certificate's end";
+}
+
 TEST_F(SecurityTest, UcxIsRefusedWithoutTrustInPeers) {
   const TlsFiles files = IssueServer(authority_);
   const std::vector<std::string> arguments = {"--tls-cert=" + files.certificate, "--tls-key=" + files.key,

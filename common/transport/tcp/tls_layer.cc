@@ -183,6 +183,7 @@ absl::Status TlsLayer::Flush() {
   }
   out_.clear();
   out_start_ = 0;
+  if (std::exchange(read_wants_output_, false)) starved_ = false;
   return absl::OkStatus();
 }
 
@@ -259,6 +260,7 @@ absl::StatusOr<size_t> TlsLayer::Read(absl::Span<const iovec> pieces) {
           SSL_read_ex(ssl_.get(), static_cast<std::byte*>(piece.iov_base) + at, piece.iov_len - at, &got);
       if (result != 1) {
         starved_ = true;
+        read_wants_output_ = SSL_want_write(ssl_.get());
         // What came before the end is delivered first; the end is met again.
         if (absl::Status ended = Outcome(result); !ended.ok() && done == 0) return ended;
         break;

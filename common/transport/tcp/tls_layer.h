@@ -94,7 +94,8 @@ class TlsLayer {
   std::vector<std::byte> record_;
   uint64_t since_key_update_ = 0;
   bool established_ = false;
-  bool starved_ = true;  // the last Read() ended for want of bytes
+  bool starved_ = true;             // the last Read() ended for want of bytes
+  bool read_wants_output_ = false;  // it ended because something has to be written first
   absl::Status socket_error_;
 };
 

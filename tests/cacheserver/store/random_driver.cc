@@ -75,6 +75,8 @@ RandomDriver::~RandomDriver() = default;
 
 void RandomDriver::OpenSpaces() {
   for (Space& space : spaces_) {
+    const std::string tenant = space.tenant == kTenant ? "tenant" : absl::StrCat("tenant ", space.tenant);
+    ASSERT_EQ((*store_)->OpenTenant(tenant).value(), space.tenant);
     const absl::StatusOr<uint32_t> id = (*store_)->OpenNamespace(space.tenant, space.name, space.layout);
     ASSERT_TRUE(id.ok()) << id.status();
     space.id = *id;

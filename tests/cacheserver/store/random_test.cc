@@ -22,7 +22,7 @@ TEST_P(RandomTest, TheStoreDoesWhatItsModelDoes) {
   }
   std::cout << driver.fills() << " fills, " << driver.hits() << " hits, " << driver.model().extents()
             << " extents there, " << driver.model().evicted() << " seen to have been evicted\n";
-  EXPECT_GT(driver.hits(), operations / 20u);
+  EXPECT_GT(driver.hits(), operations / 50u);  // in little memory most is evicted before it is asked for
   EXPECT_GT(driver.fills(), operations / 20u);
   EXPECT_EQ(driver.model().evicted() > 0, GetParam().evicts);
   driver.Finish();

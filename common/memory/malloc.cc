@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/memory/malloc.h"
+
+#include <malloc.h>
+
+namespace droidspeak {
+namespace {
+
+constexpr int kMmapBytes = 32 << 20;
+constexpr int kTrimBytes = 32 << 20;
+// Each keeps up to kTrimBytes: not one a thread.
+constexpr int kArenas = 2;
+
+}  // namespace
+
+void KeepFreedBuffers() {
+  mallopt(M_MMAP_THRESHOLD, kMmapBytes);
+  mallopt(M_TRIM_THRESHOLD, kTrimBytes);
+  mallopt(M_ARENA_MAX, kArenas);
+}
+
+}  // namespace droidspeak
