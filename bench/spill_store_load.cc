@@ -96,8 +96,9 @@ class Filler {
       parent = blocks.back().hash;
     }
     ++chain_;
-    ASSIGN_OR_RETURN(const ExtentStore::OfferResult made,
-                     store_.MakeOffer(1, 0, space_, blocks, {(1u << kSpillLayers) - 1}, {}, absl::Seconds(60)));
+    ASSIGN_OR_RETURN(
+        const ExtentStore::OfferResult made,
+        store_.MakeOffer(1, /*tenant=*/0, space_, blocks, {(1u << kSpillLayers) - 1}, {}, absl::Seconds(60)));
     for (uint16_t layer = 0; layer < kSpillLayers; ++layer) {
       for (size_t block = 0; block < blocks.size(); ++block) {
         RETURN_IF_ERROR(FillOne(made.offer, block, blocks[block].hash, layer));
@@ -144,7 +145,9 @@ absl::StatusOr<SteadyFigures> EvictSteadily(const std::string& path, const Spill
   std::filesystem::create_directories(path);
   ASSIGN_OR_RETURN(const std::unique_ptr<ExtentStore> store, OpenStore(path, limit_bytes, kPoolBytes));
   Digest name;
-  ASSIGN_OR_RETURN(const uint32_t space, store->OpenNamespace(0, name, LayoutOf(shape.extent_bytes, kSpillLayers)));
+  ASSIGN_OR_RETURN(const uint32_t tenant, store->OpenTenant("bench"));
+  ASSIGN_OR_RETURN(const uint32_t space,
+                   store->OpenNamespace(tenant, name, LayoutOf(shape.extent_bytes, kSpillLayers)));
   Filler filler(*store, space, shape.extent_bytes);
   const auto kept = [&] { return store->stats().host_to_rocksdb * shape.extent_bytes; };
   while (kept() < limit_bytes) RETURN_IF_ERROR(filler.Fill());

@@ -21,6 +21,7 @@ namespace {
 
 // Encrypted records are gathered to so much for one call of the kernel.
 constexpr size_t kOutBytes = size_t{256} << 10;
+// Read at a time, here: OpenSSL, told to read ahead, moves all that is left in its buffer for each record.
 constexpr size_t kInBytes = size_t{256} << 10;
 constexpr size_t kRecordBytes = size_t{16} << 10;
 // Smaller runs of bytes share a record with what follows them.
@@ -85,8 +86,6 @@ absl::Status TlsContext::Prepare() {
   SSL_CTX_set_app_data(context, this);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  SSL_CTX_set_read_ahead(context, 1);
-  SSL_CTX_set_default_read_buffer_len(context, kInBytes);
   if (is_server()) {
     SSL_CTX_set_psk_find_session_callback(context, FindKey);
   } else {
@@ -151,18 +150,25 @@ int TlsLayer::BioWrite(BIO* bio, const char* data, int size) {
 int TlsLayer::BioRead(BIO* bio, char* data, int size) {
   auto* const layer = static_cast<TlsLayer*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
-  while (true) {
-    const ssize_t got = ::recv(layer->socket_, data, static_cast<size_t>(size), MSG_DONTWAIT);
-    if (got > 0) return static_cast<int>(got);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && IsBusy(errno)) {
+  while (layer->in_start_ == layer->in_end_) {
+    layer->in_.resize(kInBytes);
+    const ssize_t got = ::recv(layer->socket_, layer->in_.data(), layer->in_.size(), MSG_DONTWAIT);
+    if (got > 0) {
+      layer->in_start_ = 0;
+      layer->in_end_ = static_cast<size_t>(got);
+    } else if (got < 0 && IsBusy(errno)) {
       BIO_set_retry_read(bio);
-    } else {
+      return -1;
+    } else if (got == 0 || errno != EINTR) {
       layer->socket_error_ = absl::UnavailableError(got == 0 ? "the peer closed the connection"
                                                              : absl::StrCat("receiving: ", strerror(errno)));
+      return -1;
     }
-    return -1;
   }
+  const size_t given = std::min(static_cast<size_t>(size), layer->in_end_ - layer->in_start_);
+  std::memcpy(data, layer->in_.data() + layer->in_start_, given);
+  layer->in_start_ += given;
+  return static_cast<int>(given);
 }
 
 long TlsLayer::BioControl(BIO* bio, int command, long, void*) {
@@ -273,7 +279,7 @@ absl::StatusOr<size_t> TlsLayer::Read(absl::Span<const iovec> pieces) {
 }
 
 bool TlsLayer::has_input() const {
-  return !starved_ && SSL_has_pending(ssl_.get()) == 1;
+  return !starved_ && (in_start_ < in_end_ || SSL_has_pending(ssl_.get()) == 1);
 }
 
 }  // namespace droidspeak::tcp

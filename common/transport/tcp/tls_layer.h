@@ -89,6 +89,10 @@ class TlsLayer {
   int socket_;
   const SharedKey key_;
   std::shared_ptr<ssl_st> ssl_;
+  // What the kernel gave, from in_start_ to in_end_ not yet OpenSSL's.
+  std::vector<char> in_;
+  size_t in_start_ = 0;
+  size_t in_end_ = 0;
   std::vector<char> out_;  // encrypted, from out_start_ on not yet the kernel's
   size_t out_start_ = 0;
   std::vector<std::byte> record_;
