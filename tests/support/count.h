@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How often a randomised test tries, and from which seed.
 //
-// DROIDSPEAK_NIGHTLY=1 in the environment: the nightly counts and a new seed each time, else those of CI and seed 1.
-// DROIDSPEAK_SEED=N: that seed. Both are printed and recorded with the test's result.
+// DROIDSPEAK_NIGHTLY=1 in the environment: the nightly counts and a new seed each time, else those of CI (half of them
+// in builds with sanitizers) and seed 1. DROIDSPEAK_SEED=N: that seed. Both are printed and recorded with the test's
+// result.
 #pragma once
 
 #include <cstdint>
