@@ -2,6 +2,7 @@
 // `droidspeak-ctl blocks` and `coverage`: what is there of single blocks.
 #include <algorithm>
 #include <map>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -153,7 +154,7 @@ std::vector<std::vector<std::string>> CoverageRows(const Json& servers) {
 Command AddBlocksCommand(CLI::App& app) {
   CLI::App* const command = app.add_subcommand(
       "blocks", "Blocks of a namespace: layers of KV and E in host memory | RocksDB, last use, pins, expiry");
-  auto* const options = new Options;  // lives as long as the program
+  const auto options = std::make_shared<Options>();
   AddDigestOption(*command, "--namespace", options->space, "Of the blocks; `namespaces` lists them")->required();
   command->add_option("--limit", options->limit, "At most so many a server, in no particular choice")
       ->check(CLI::Range(1, 1'000'000))
@@ -171,7 +172,7 @@ Command AddBlocksCommand(CLI::App& app) {
 Command AddCoverageCommand(CLI::App& app) {
   CLI::App* const command =
       app.add_subcommand("coverage", "Which layers of KV and E of named blocks are there, and on which server");
-  auto* const options = new Options;  // lives as long as the program
+  const auto options = std::make_shared<Options>();
   AddDigestOption(*command, "--namespace", options->space, "Of the blocks; `namespaces` lists them")->required();
   AddDigestsOption(*command, "--blocks", options->blocks, "Hashes of blocks")->required();
   return {command, [options](const Settings& settings) {

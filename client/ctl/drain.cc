@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `droidspeak-ctl drain`: takes servers out of use, gently, and back.
+#include <memory>
+
 #include "client/ctl/ask_each.h"
 #include "common/base/status.h"
 
@@ -9,7 +11,7 @@ Command AddDrainCommand(CLI::App& app) {
   CLI::App* const command = app.add_subcommand(
       "drain",
       "Open no more sessions and take no more blocks; sessions that are open still fetch, and readiness says no");
-  auto* const undo = new bool(false);  // lives as long as the program
+  const auto undo = std::make_shared<bool>(false);
   command->add_flag("--undo", *undo, "Take it back; a restart does so too");
   return {command, [undo](const Settings& settings) {
             const Ask ask = [&](AdminClient& server, Json& answer) {

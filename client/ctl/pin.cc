@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `droidspeak-ctl pin` and `unpin`: what eviction and expiry leave alone.
+#include <memory>
+
 #include "client/ctl/ask_each.h"
 #include "common/base/status.h"
 
@@ -46,7 +48,7 @@ int Change(const Settings& settings, const Options& options, bool pin) {
 
 Command Add(CLI::App& app, const std::string& verb, const std::string& help, bool pin) {
   CLI::App* const command = app.add_subcommand(verb, help);
-  auto* const options = new Options;  // lives as long as the program
+  const auto options = std::make_shared<Options>();
   AddDigestOption(*command, "--namespace", options->space, "Of the blocks; `namespaces` lists them")->required();
   CLI::Option* const blocks = AddDigestsOption(*command, "--blocks", options->blocks, "Hashes of blocks");
   command->add_flag("--all", options->all, "All blocks that the namespace has now")->excludes(blocks);

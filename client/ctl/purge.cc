@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `droidspeak-ctl purge`: removes blocks for good.
+#include <memory>
+
 #include "client/ctl/ask_each.h"
 #include "common/base/status.h"
 
@@ -37,7 +39,7 @@ int Purge(const Settings& settings, const v1::PurgeRequest& request) {
 Command AddPurgeCommand(CLI::App& app) {
   CLI::App* const command = app.add_subcommand(
       "purge", "Remove all blocks of a namespace, a model or a tenant from all tiers, pinned ones too; needs --yes");
-  auto* const options = new Options;  // lives as long as the program
+  const auto options = std::make_shared<Options>();
   CLI::App* const what = command->add_option_group("what", "Exactly one of these");
   CLI::Option* const space = AddDigestOption(*what, "--namespace", options->space, "A namespace");
   CLI::Option* const model =

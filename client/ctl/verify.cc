@@ -2,6 +2,7 @@
 // `droidspeak-ctl verify`: stores, finds, fetches, compares and removes a few blocks on each server.
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -166,7 +167,7 @@ std::vector<std::vector<std::string>> Rows(const Json& servers) {
 Command AddVerifyCommand(CLI::App& app) {
   CLI::App* const command = app.add_subcommand(
       "verify", "Store random blocks on each server, find, fetch and compare them, and remove them again");
-  auto* const transport = new std::string("auto");  // lives as long as the program
+  const auto transport = std::make_shared<std::string>("auto");
   command->add_option("--transport", *transport, "Refuse anything else than that")
       ->check(CLI::IsMember({"auto", "local", "tcp", "ucx"}))
       ->type_name("NAME");
