@@ -76,13 +76,6 @@ struct StoreStats {
   uint64_t queued_loads = 0;
 };
 
-// A tenant, what it has, by Tier, and may have.
-struct TenantStats {
-  std::string name;
-  std::array<uint64_t, kTiers> bytes{};
-  Quota quota;
-};
-
 // Thread-safe. Owns the arena, the index, the RocksDB tier and its threads: N I/O threads for loads, one for
 // maintenance (spill, eviction, expiry; all writes to RocksDB), one for durable seals. No function waits for I/O but
 // Open(), Drain(), RemoveAll(), Close(). Callbacks run on the caller's thread when the answer is there at once, else on
@@ -183,7 +176,6 @@ class ExtentStore {
   void Sync(SealCallback done);
 
   StoreStats stats() const;
-  std::vector<TenantStats> tenants() const;  // by name
   // Why the RocksDB tier does not take or give extents (disk full, I/O errors); nothing when all is well. It keeps
   // serving from memory and recovers by itself.
   std::optional<std::string> degraded() const;

@@ -48,7 +48,7 @@ void StoreMetrics::Update() {
       extents_[tier][kind]->Set(static_cast<double>(from.extents[kind]));
     }
   }
-  for (const TenantStats& tenant : store_.tenants()) {
+  for (const TenantInfo& tenant : store_.Tenants()) {
     for (size_t tier = 0; tier < kTiers; ++tier) {
       metrics_
           .Gauge("tenant_bytes", "Bytes of a tenant's extents in a tier.",

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "cacheserver/service/caller.h"
+#include "cacheserver/service/grpc_fields.h"
 #include "common/base/log.h"
 #include "common/base/status.h"
 #include "droidspeak/v1/admin.grpc.pb.h"
@@ -21,15 +22,6 @@ namespace {
 constexpr size_t kPageBytes = 48 * 1024;
 constexpr int kMaxListed = 200;  // blocks a page
 constexpr int kMaxNamed = 1000;  // hashes a request
-
-absl::StatusOr<Digest> DigestField(const std::string& bytes, const char* field) {
-  Digest digest;
-  if (bytes.size() != digest.bytes.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(field, " has ", bytes.size(), " bytes; expected 32"));
-  }
-  std::copy(bytes.begin(), bytes.end(), digest.bytes.begin());
-  return digest;
-}
 
 template <typename Repeated>
 absl::StatusOr<std::vector<Digest>> DigestsField(const Repeated& field, int most) {
@@ -117,7 +109,7 @@ class AdminService final : public v1::Admin::Service {
     absl::Status status = caller.ok() ? caller->Require(Role::kAdmin) : caller.status();
     if (status.ok()) status = run();
     if (!status.ok()) context_.metrics.Rejected(status.code());
-    return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+    return ToGrpc(status);
   }
   template <typename Do>
   grpc::Status AnswerAlone(const grpc::ServerContext& call, Do&& run) {

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cacheserver/service/caller.h"
+#include "cacheserver/service/grpc_fields.h"
 #include "common/base/log.h"
 #include "common/base/status.h"
 #include "common/key/block_hash.h"
@@ -31,19 +32,6 @@ constexpr size_t kMaxGrpcBytes = 32 << 20;
 constexpr int kMaxStreamsPerConnection = 32;
 constexpr int kMinPingIntervalMs = 5000;
 constexpr int kMaxTransportsOffered = 16;
-
-grpc::Status ToGrpc(const absl::Status& status) {
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
-}
-
-absl::StatusOr<Digest> DigestField(const std::string& bytes, const char* field) {
-  Digest digest;
-  if (bytes.size() != digest.bytes.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(field, " has ", bytes.size(), " bytes; expected 32"));
-  }
-  std::copy(bytes.begin(), bytes.end(), digest.bytes.begin());
-  return digest;
-}
 
 }  // namespace
 

@@ -270,15 +270,6 @@ StoreStats ExtentStore::stats() const {
   return impl_->core.Stats();
 }
 
-std::vector<TenantStats> ExtentStore::tenants() const {
-  std::vector<TenantStats> all;
-  for (const TenantEntry* tenant : impl_->core.tenants().All()) {
-    TenantStats& stats = all.emplace_back(TenantStats{tenant->name, {}, tenant->quota});
-    for (size_t tier = 0; tier < kTiers; ++tier) stats.bytes[tier] = tenant->bytes_in(static_cast<Tier>(tier));
-  }
-  return all;
-}
-
 std::optional<std::string> ExtentStore::degraded() const {
   RocksdbTier* disk = impl_->core.disk();
   return disk == nullptr ? std::nullopt : disk->degraded();

@@ -47,8 +47,7 @@ absl::StatusOr<uint32_t> NamespaceTable::Open(uint32_t tenant, const Digest& nam
   const auto own = static_cast<size_t>(std::count_if(
       by_id_.begin(), by_id_.end(), [owner](const auto& entry) { return entry.second->tenant == owner; }));
   // Namespaces are never forgotten: one tenant of several must not have them all.
-  const size_t share =
-      tenants_->All().size() > 1 ? std::max<size_t>(max_namespaces_ / kTenantShare, 1) : max_namespaces_;
+  const size_t share = tenants_->size() > 1 ? std::max<size_t>(max_namespaces_ / kTenantShare, 1) : max_namespaces_;
   const size_t most = std::min<size_t>(owner->quota.namespaces, share);
   if (own >= most) {
     return absl::ResourceExhaustedError(

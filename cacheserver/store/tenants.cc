@@ -39,6 +39,11 @@ TenantEntry* TenantTable::Find(uint32_t id) const {
   return found == by_id_.end() ? nullptr : found->second.get();
 }
 
+size_t TenantTable::size() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  return by_id_.size();
+}
+
 std::vector<TenantEntry*> TenantTable::All() const {
   absl::ReaderMutexLock lock(&mutex_);
   std::vector<TenantEntry*> all;

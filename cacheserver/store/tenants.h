@@ -45,7 +45,8 @@ class TenantTable {
   bool Restore(uint32_t id, const std::string& name);
   // Null for an unknown number.
   TenantEntry* Find(uint32_t id) const;
-  std::vector<TenantEntry*> All() const;
+  std::vector<TenantEntry*> All() const;  // by name
+  size_t size() const;
 
  private:
   TenantEntry* Add(uint32_t id, const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -15,9 +15,8 @@ constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Connect(const ServerAddress& server, const TlsFiles& tls) {
-  const auto credentials = tls.empty() ? grpc::InsecureChannelCredentials() : ClientTlsCredentials(tls);
   auto client = std::unique_ptr<AdminClient>(
-      new AdminClient(v1::Admin::NewStub(grpc::CreateChannel(server.host_port, credentials))));
+      new AdminClient(v1::Admin::NewStub(grpc::CreateChannel(server.host_port, ClientCredentials(tls)))));
   const absl::Status asked =
       client->Call(&v1::Admin::Stub::Status, v1::StatusRequest{}, client->status_, kConnectTimeout);
   if (absl::IsUnavailable(asked) || absl::IsDeadlineExceeded(asked)) {

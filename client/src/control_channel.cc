@@ -67,7 +67,7 @@ struct ControlChannel::Stub {
 
 ControlChannel::ControlChannel(const std::string& host_port, const TlsFiles& tls)
     : host_port_(host_port), secure_(!tls.empty()), stub_(std::make_shared<Stub>()) {
-  stub_->credentials = secure_ ? ClientTlsCredentials(tls) : grpc::InsecureChannelCredentials();
+  stub_->credentials = ClientCredentials(tls);
   stub_->Connect(host_port_);
 }
 

@@ -25,7 +25,8 @@ std::shared_ptr<grpc::ServerCredentials> ServerTlsCredentials(const TlsFiles& fi
   return tls::TlsServerCredentials(options);
 }
 
-std::shared_ptr<grpc::ChannelCredentials> ClientTlsCredentials(const TlsFiles& files) {
+std::shared_ptr<grpc::ChannelCredentials> ClientCredentials(const TlsFiles& files) {
+  if (files.empty()) return grpc::InsecureChannelCredentials();
   tls::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(Watch(files));
   options.watch_identity_key_cert_pairs();

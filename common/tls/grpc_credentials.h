@@ -15,7 +15,8 @@ namespace droidspeak {
 // never calls it on servers.) The files have passed CheckTlsFiles().
 std::shared_ptr<grpc::ServerCredentials> ServerTlsCredentials(const TlsFiles& files);
 
-// A client's: the server's certificate must be signed by one of the authorities and name the host connected to.
-std::shared_ptr<grpc::ChannelCredentials> ClientTlsCredentials(const TlsFiles& files);
+// A client's: the server's certificate must be signed by one of the authorities and name the host connected to. Without
+// files, those of a connection in the clear.
+std::shared_ptr<grpc::ChannelCredentials> ClientCredentials(const TlsFiles& files);
 
 }  // namespace droidspeak

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <fstream>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 
@@ -67,6 +68,18 @@ void ClientTest::StoreAll(Client& client, const NamespaceHandle& ns, absl::Span<
   }
   const absl::Status stored = client.StoreE(ns, tokens, 1, Stored(Kind::kE, 1, blocks));
   ASSERT_TRUE(stored.ok()) << stored;
+}
+
+FetchOptions ClientTest::WholeFetch(const NamespaceHandle& ns, const Region& region, int blocks, uint32_t chain,
+                                    uint64_t base) const {
+  FetchOptions options;
+  options.blocks = BlockHashes(ns.bytes, Tokens(layout_, blocks, chain), layout_.block_tokens);
+  for (int layer = 0; layer < 4; ++layer, base += blocks * layout_.kv_bytes()) {
+    options.items.push_back({Kind::kKv, layer, &region, base, base + layout_.k_bytes(), layout_.kv_bytes()});
+  }
+  options.slots.resize(blocks);
+  std::iota(options.slots.begin(), options.slots.end(), 0);
+  return options;
 }
 
 std::vector<std::byte> ClientTest::Stored(Kind kind, int layer, size_t blocks) const {

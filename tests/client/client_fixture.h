@@ -35,6 +35,10 @@ class ClientTest : public testing::Test {
   // What StoreAll stored of (kind, layer), block after block.
   std::vector<std::byte> Stored(Kind kind, int layer, size_t blocks) const;
 
+  // Fetches KV of all layers of `blocks` blocks of Tokens(chain): layer after layer, from byte `base` of the region on.
+  FetchOptions WholeFetch(const NamespaceHandle& ns, const Region& region, int blocks, uint32_t chain = 0,
+                          uint64_t base = 0) const;
+
   const Layout layout_ = SmallLayout();
   TemporaryFolder folder_;
   std::vector<ServerAddress> addresses_;

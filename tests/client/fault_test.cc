@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <numeric>
-
 #include "absl/time/clock.h"
 #include "tests/client/client_fixture.h"
 
@@ -16,15 +14,7 @@ class Faults : public ClientTest, public testing::WithParamInterface<const char*
   static constexpr int kBlocks = 64;
 
   FetchOptions WholeFetch(const NamespaceHandle& ns, const Region& region) {
-    FetchOptions options;
-    options.blocks = BlockHashes(ns.bytes, Tokens(layout_, kBlocks), layout_.block_tokens);
-    uint64_t base = 0;
-    for (int layer = 0; layer < 4; ++layer, base += kBlocks * layout_.kv_bytes()) {
-      options.items.push_back({Kind::kKv, layer, &region, base, base + layout_.k_bytes(), layout_.kv_bytes()});
-    }
-    options.slots.resize(kBlocks);
-    std::iota(options.slots.begin(), options.slots.end(), 0);
-    return options;
+    return ClientTest::WholeFetch(ns, region, kBlocks);
   }
 };
 

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <numeric>
 #include <random>
 
 #include "absl/time/clock.h"
@@ -31,14 +30,7 @@ class LateWrites : public ClientTest, public testing::WithParamInterface<const c
     return client.ok() ? *std::move(client) : nullptr;
   }
   FetchOptions WholeFetch(const NamespaceHandle& ns, const Region& region) const {
-    FetchOptions options;
-    options.blocks = BlockHashes(ns.bytes, Tokens(layout_, kBlocks), layout_.block_tokens);
-    uint64_t base = 0;
-    for (int layer = 0; layer < 4; ++layer, base += kBlocks * layout_.kv_bytes()) {
-      options.items.push_back({Kind::kKv, layer, &region, base, base + layout_.k_bytes(), layout_.kv_bytes()});
-    }
-    options.slots.resize(kBlocks);
-    std::iota(options.slots.begin(), options.slots.end(), 0);
+    FetchOptions options = ClientTest::WholeFetch(ns, region, kBlocks);
     options.deadline = kPatience;
     return options;
   }

@@ -2,7 +2,6 @@
 // SIGTERM under load: what was accepted ends, what was stored is there after a restart.
 #include <gtest/gtest.h>
 
-#include <numeric>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -21,14 +20,8 @@ class Shutdown : public ClientTest, public testing::WithParamInterface<const cha
   static constexpr uint32_t kChains = 8;  // 36 MiB with E
 
   FetchOptions WholeFetch(const NamespaceHandle& ns, const Region& region, uint32_t chain) const {
-    FetchOptions options;
-    options.blocks = BlockHashes(ns.bytes, Tokens(layout_, kBlocks, chain), layout_.block_tokens);
-    uint64_t base = chain * 4 * kBlocks * layout_.kv_bytes();
-    for (int layer = 0; layer < 4; ++layer, base += kBlocks * layout_.kv_bytes()) {
-      options.items.push_back({Kind::kKv, layer, &region, base, base + layout_.k_bytes(), layout_.kv_bytes()});
-    }
-    options.slots.resize(kBlocks);
-    std::iota(options.slots.begin(), options.slots.end(), 0);
+    FetchOptions options =
+        ClientTest::WholeFetch(ns, region, kBlocks, chain, uint64_t{chain} * 4 * kBlocks * layout_.kv_bytes());
     options.deadline = kPatience;
     return options;
   }

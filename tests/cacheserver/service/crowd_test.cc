@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // As many sessions and requests as a server takes, at once: all are served, nobody is starved, memory stays bounded.
 #include <gmock/gmock.h>
-#include <poll.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -120,15 +119,7 @@ class CrowdTest : public ServiceTest {
     }
   }
   bool DriveUntil(const std::function<bool()>& condition) {
-    const absl::Time deadline = absl::Now() + 2 * kLimit;
-    while (!condition()) {
-      if (worker_->Progress() > 0) continue;
-      if (absl::Now() > deadline) return false;
-      if (!worker_->Arm()) continue;
-      pollfd fd = {worker_->event_fd(), POLLIN, 0};
-      poll(&fd, 1, 10);
-    }
-    return true;
+    return droidspeak::DriveUntil(*worker_, condition, 2 * kLimit);
   }
   size_t Done() const {
     size_t done = 0;

@@ -117,16 +117,20 @@ void RawConnection::Close() {
   connection_->Close();
 }
 
-bool RawConnection::DriveUntil(const std::function<bool()>& condition, absl::Duration limit) {
+bool DriveUntil(Worker& worker, const std::function<bool()>& condition, absl::Duration limit) {
   const absl::Time deadline = absl::Now() + limit;
   while (!condition()) {
-    if (worker_->Progress() > 0) continue;
+    if (worker.Progress() > 0) continue;
     if (absl::Now() > deadline) return false;
-    if (!worker_->Arm()) continue;
-    pollfd fd = {worker_->event_fd(), POLLIN, 0};
+    if (!worker.Arm()) continue;
+    pollfd fd = {worker.event_fd(), POLLIN, 0};
     poll(&fd, 1, 10);
   }
   return true;
+}
+
+bool RawConnection::DriveUntil(const std::function<bool()>& condition, absl::Duration limit) {
+  return droidspeak::DriveUntil(*worker_, condition, limit);
 }
 
 std::optional<wire::Message> RawConnection::Next() {

@@ -26,6 +26,9 @@ namespace droidspeak {
 // What a test waits for at most: generous, for sanitizers on a busy machine.
 inline constexpr absl::Duration kLimit = absl::Seconds(60);
 
+// Progresses a worker until `condition`, sleeping while it is idle; false after `limit`.
+bool DriveUntil(Worker& worker, const std::function<bool()>& condition, absl::Duration limit);
+
 struct RawSession {
   uint64_t id = 0;
   std::string key;
