@@ -40,18 +40,18 @@ size_t Block::AllocationBytes(uint32_t layers) {
          2 * groups * (sizeof(uint32_t) + sizeof(Interval));
 }
 
-Block* Block::Create(const BlockKey& key, uint32_t namespace_id, const Digest& parent, uint32_t position,
-                     uint32_t layers) {
+Block* Block::Create(BlockMemory& memory, const BlockKey& key, uint32_t namespace_id, const Digest& parent,
+                     uint32_t position, uint32_t layers) {
   static_assert(sizeof(Block) % alignof(uint64_t) == 0);
-  void* memory = ::operator new(AllocationBytes(layers));
-  auto* block = new (memory) Block(key, namespace_id, parent, position, layers);
+  auto* block = new (memory.Allocate(AllocationBytes(layers))) Block(key, namespace_id, parent, position, layers);
   std::memset(static_cast<void*>(block + 1), 0, AllocationBytes(layers) - sizeof(Block));
   return block;
 }
 
-void Block::Destroy(Block* block) {
+void Block::Destroy(BlockMemory& memory, Block* block) {
+  const size_t bytes = AllocationBytes(block->layers);
   block->~Block();
-  ::operator delete(block);
+  memory.Free(block, bytes);
 }
 
 Block::Block(const BlockKey& key, uint32_t namespace_id, const Digest& parent, uint32_t position, uint32_t layers)
@@ -144,8 +144,8 @@ void Block::Use(Kind kind, uint32_t group, uint32_t tick) {
   last = tick;
 }
 
-size_t Block::memory_bytes() const {
-  return AllocationBytes(layers) + (Count(Present(Kind::kKv)) + Count(Present(Kind::kE))) * sizeof(Extent);
+size_t Block::extents_bytes() const {
+  return (Count(Present(Kind::kKv)) + Count(Present(Kind::kE))) * sizeof(Extent);
 }
 
 }  // namespace droidspeak

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "cacheserver/index/block_memory.h"
 #include "cacheserver/index/interval.h"
 #include "common/key/digest.h"
 #include "common/key/kind.h"
@@ -46,9 +47,10 @@ inline constexpr uint32_t kGroupLayers = 8;
 // mutex of the block's shard (index.h). A block stays allocated while it is linked in the index, referenced, or
 // offered.
 struct Block {
-  static Block* Create(const BlockKey& key, uint32_t namespace_id, const Digest& parent, uint32_t position,
-                       uint32_t layers);
-  static void Destroy(Block* block);
+  static Block* Create(BlockMemory& memory, const BlockKey& key, uint32_t namespace_id, const Digest& parent,
+                       uint32_t position, uint32_t layers);
+  // `memory` is what it was created in.
+  static void Destroy(BlockMemory& memory, Block* block);
 
   const BlockKey key;
   const Digest parent;  // hash of the block before, or the namespace
@@ -97,8 +99,8 @@ struct Block {
   // The group is used at `tick`: notes when, and how long after the last time.
   void Use(Kind kind, uint32_t group, uint32_t tick);
 
-  // Bytes of memory that it occupies, arrays included.
-  size_t memory_bytes() const;
+  // Bytes of memory that its extents occupy.
+  size_t extents_bytes() const;
 
  private:
   Block(const BlockKey& key, uint32_t namespace_id, const Digest& parent, uint32_t position, uint32_t layers);

@@ -2,7 +2,10 @@
 #include "cacheserver/index/index.h"
 
 #include <algorithm>
-#include <vector>
+#include <numeric>
+#include <utility>
+
+#include "absl/container/inlined_vector.h"
 
 namespace droidspeak {
 namespace {
@@ -10,12 +13,14 @@ namespace {
 // When ticks reach this they are halved towards zero, long before they wrap.
 constexpr uint32_t kAgeAtTick = 0xF0000000u;
 constexpr uint32_t kAgeBy = 0x80000000u;
+// Touches that wait. Most of them end where a later one of the same chain has been.
+constexpr size_t kTouches = 1024;
 
 }  // namespace
 
 Index::~Index() {
   for (Shard& shard : shards_) {
-    for (Block* block : shard.blocks) Block::Destroy(block);
+    for (Block* block : shard.blocks) Block::Destroy(memory_, block);
   }
 }
 
@@ -44,7 +49,7 @@ Block* Index::Locked::Find(const BlockKey& key) const {
 
 Block* Index::Locked::Insert(const BlockKey& key, uint32_t namespace_id, const Digest& parent, uint32_t position,
                              uint32_t layers) {
-  Block* block = Block::Create(key, namespace_id, parent, position, layers);
+  Block* block = Block::Create(index_->memory_, key, namespace_id, parent, position, layers);
   block->linked = true;
   index_->shards_[shard_].blocks.insert(block);
   index_->blocks_.fetch_add(1, std::memory_order_relaxed);
@@ -63,7 +68,7 @@ bool Index::Locked::Collect(Block* block) {
     if (block->pins > 0 || !block->Empty()) return false;
     Unlink(block);
   }
-  Block::Destroy(block);
+  Block::Destroy(index_->memory_, block);
   return true;
 }
 
@@ -71,6 +76,41 @@ void Index::Reserve(uint64_t blocks) {
   for (Shard& shard : shards_) {
     absl::MutexLock lock(&shard.mutex);
     shard.blocks.reserve(blocks / kShards);
+  }
+}
+
+void Index::FindEach(uint32_t tenant, absl::Span<const Digest> hashes,
+                     absl::FunctionRef<void(size_t i, Block* block)> visit) const {
+  // Sorted by shard.
+  std::array<uint32_t, kShards + 1> ends{};
+  for (const Digest& hash : hashes) ++ends[ShardOf({tenant, hash}) + 1];
+  std::partial_sum(ends.begin(), ends.end(), ends.begin());
+  absl::InlinedVector<uint32_t, 64> order(hashes.size());
+  for (uint32_t i = 0; i < hashes.size(); ++i) order[ends[ShardOf({tenant, hashes[i]})]++] = i;
+
+  // Several at a time, so that their cache misses overlap.
+  constexpr size_t kTogether = 16;
+  for (size_t shard = 0, at = 0; at < order.size(); ++shard) {
+    if (at == ends[shard]) continue;
+    const Locked locked(const_cast<Index*>(this), shard);
+    const auto& table = shards_[shard].blocks;
+    while (at < ends[shard]) {
+      const size_t together = std::min<size_t>(ends[shard] - at, kTogether);
+      std::array<Block*, kTogether> found;
+      for (size_t i = 0; i < together && together > 1; ++i) table.prefetch(BlockKey{tenant, hashes[order[at + i]]});
+      for (size_t i = 0; i < together; ++i) {
+        const auto guess = table.find(Guess{{tenant, hashes[order[at + i]]}});
+        found[i] = guess == table.end() ? nullptr : *guess;
+        __builtin_prefetch(found[i]);
+        __builtin_prefetch(found[i] + 1);  // its bits
+      }
+      for (size_t i = 0; i < together; ++i) {
+        const BlockKey key{tenant, hashes[order[at + i]]};
+        if (found[i] != nullptr && found[i]->key != key) found[i] = locked.Find(key);
+        visit(order[at + i], found[i]);
+      }
+      at += together;
+    }
   }
 }
 
@@ -99,6 +139,7 @@ uint32_t Index::NextTick(uint64_t now_ms) {
 
 void Index::Age() {
   if (CurrentTick() < kAgeAtTick) return;
+  Settle();
   ForEach([](Locked&, Block* block) {
     for (Kind kind : {Kind::kKv, Kind::kE}) {
       for (uint32_t group = 0; group < block->groups(); ++group) {
@@ -113,7 +154,28 @@ void Index::Age() {
 
 void Index::TouchAncestors(uint32_t tenant, const Digest& parent, const std::array<uint32_t, 2>& kinds_groups,
                            uint32_t tick) {
-  BlockKey key{tenant, parent};
+  bool full = false;
+  {
+    absl::MutexLock lock(&touches_mutex_);
+    touches_.push_back({{tenant, parent}, kinds_groups, tick});
+    full = touches_.size() >= kTouches;
+  }
+  if (full) Settle();
+}
+
+void Index::Settle() {
+  std::vector<Touch> touches;
+  {
+    absl::MutexLock lock(&touches_mutex_);
+    touches.swap(touches_);
+  }
+  // The latest first: what it has raised, earlier ones need not.
+  std::stable_sort(touches.begin(), touches.end(), [](const Touch& a, const Touch& b) { return a.tick > b.tick; });
+  for (const Touch& touch : touches) Apply(touch);
+}
+
+void Index::Apply(const Touch& touch) {
+  BlockKey key = touch.from;
   uint32_t after = UINT32_MAX;
   while (true) {
     Locked shard = Lock(key);
@@ -125,8 +187,8 @@ void Index::TouchAncestors(uint32_t tenant, const Digest& parent, const std::arr
     for (Kind kind : {Kind::kKv, Kind::kE}) {
       for (uint32_t group = 0; group < block->groups(); ++group) {
         uint32_t& last = block->last_use(kind, group);
-        if (((kinds_groups[static_cast<size_t>(kind)] >> group) & 1) == 0 || last >= tick) continue;
-        last = tick;
+        if (((touch.kinds_groups[static_cast<size_t>(kind)] >> group) & 1) == 0 || last >= touch.tick) continue;
+        last = touch.tick;
         raised = true;
       }
     }
@@ -136,8 +198,8 @@ void Index::TouchAncestors(uint32_t tenant, const Digest& parent, const std::arr
 }
 
 uint64_t Index::memory_bytes() const {
-  uint64_t bytes = 0;
-  ForEach([&](Locked&, Block* block) { bytes += block->memory_bytes(); });
+  uint64_t bytes = memory_.taken_bytes();
+  ForEach([&](Locked&, Block* block) { bytes += block->extents_bytes(); });
   for (size_t i = 0; i < kShards; ++i) {
     Locked shard(const_cast<Index*>(this), i);
     bytes += shards_[i].blocks.capacity() * (sizeof(Block*) + 1);

@@ -82,7 +82,8 @@ uint64_t FetchTransfer::PostSome(uint64_t turn_bytes, uint64_t window_bytes) {
     ++next_;
     PopDone();
   }
-  if (posted < turn_bytes) FlushRun();  // nothing follows soon
+  if (posted < turn_bytes || AllPosted()) FlushRun();  // nothing follows soon
+  if (AllPosted()) Answer(missing_);
   return posted;
 }
 
@@ -212,8 +213,12 @@ void FetchTransfer::End(const absl::Status& outcome) {
   peer()->context().metrics.fetch_seconds.Observe(absl::ToDoubleSeconds(SteadyNow() - started()));
   if (cancelled()) return;
   FlushRun();
-  const absl::Status& answer = outcome.ok() ? missing_ : outcome;
-  peer()->Send(wire::FetchDone{request_id(), static_cast<uint32_t>(answer.code()), AnswerText(answer)});
+  Answer(outcome.ok() ? missing_ : outcome);
+}
+
+void FetchTransfer::Answer(const absl::Status& outcome) {
+  if (std::exchange(answered_, true)) return;
+  peer()->Send(wire::FetchDone{request_id(), static_cast<uint32_t>(outcome.code()), AnswerText(outcome)});
 }
 
 }  // namespace droidspeak

@@ -25,7 +25,8 @@ namespace droidspeak {
 bool LiesApart(const wire::TransferItem& item, const Layout& layout);
 
 // Holds references on the blocks it sends until the last byte has left. Extents on disk are read a little ahead, in
-// order; LayerDone follows each run of blocks onto the wire (the transport delivers it after their bytes).
+// order; LayerDone follows each run of blocks onto the wire, and FetchDone the last: the transport delivers them after
+// the bytes before them.
 //
 // An extent that turns out to be missing or corrupt shortens the run: blocks from there on are not sent for this and
 // later items, and FetchDone says so.
@@ -65,6 +66,7 @@ class FetchTransfer final : public Transfer {
   absl::Status PostPiece(uint32_t piece, const std::byte* data, const wire::Place& place);
   void Announce(uint32_t index, uint64_t checksum);
   void FlushRun();
+  void Answer(const absl::Status& outcome);
   void PopDone();
 
   const wire::FetchRequest request_;
@@ -84,6 +86,7 @@ class FetchTransfer final : public Transfer {
   // The run of blocks of one item that was posted and not yet announced.
   wire::LayerDone run_;
   uint64_t run_bytes_ = 0;
+  bool answered_ = false;
 };
 
 }  // namespace droidspeak

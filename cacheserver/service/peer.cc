@@ -212,7 +212,7 @@ void Peer::Handle(const wire::CoverageRequest& request) {
   }
   context_.metrics.coverage_hits.Increment(static_cast<double>(hits));
   context_.metrics.coverage_misses.Increment(static_cast<double>(answer.blocks.size() - hits));
-  Send(answer);
+  Send(std::move(answer));
 }
 
 void Peer::AddHold(const SessionNamespace& space, const wire::CoverageGroup& group,

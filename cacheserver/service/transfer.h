@@ -15,7 +15,8 @@ class Peer;
 
 // Life: Post() as the scheduler gives it turns, until everything is posted or it is stopped; it ends, once, when in
 // addition no piece is under way on the transport and no callback of the store is due. Only then does it give back
-// what it held and answer: so no byte moves after the answer, and no memory is reused while a transfer reads it.
+// what it held and answer: so no memory is reused while a transfer reads it. (A fetch that posted everything has
+// answered before, since the transport delivers an answer after the bytes posted before it.)
 //
 // Owned jointly by its peer, the scheduler and callbacks of the store that are due. Belongs to the data thread.
 class Transfer : public std::enable_shared_from_this<Transfer> {

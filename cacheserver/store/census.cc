@@ -49,6 +49,7 @@ absl::flat_hash_map<uint32_t, NamespaceUse> CountNamespaces(StoreCore& core) {
 
 std::vector<BlockInfo> ListBlocks(StoreCore& core, uint32_t namespace_id, const std::optional<Digest>& after,
                                   size_t limit) {
+  core.index().Settle();
   const uint32_t now = core.NextTick();
   std::vector<BlockInfo> blocks;
   const size_t first = after ? Index::ShardOf(BlockKey{0, *after}) : 0;

@@ -61,7 +61,7 @@ bool StoreCore::Expired(const Block& block) const {
 
 Block* StoreCore::FindLive(const Index::Locked& shard, const BlockKey& key, uint32_t namespace_id) const {
   Block* block = shard.Find(key);
-  return block != nullptr && block->namespace_id == namespace_id && !Expired(*block) ? block : nullptr;
+  return IsLive(block, namespace_id) ? block : nullptr;
 }
 
 bool StoreCore::HasAll(const Block& block, absl::Span<const ExtentSelector> extents) const {

@@ -54,7 +54,11 @@ class StoreCore {
   void ResetNextExpiry() { next_expiry_.store(UINT32_MAX, std::memory_order_relaxed); }
   // Past its time, and not pinned.
   bool Expired(const Block& block) const;
-  // The block if it is linked, of this namespace and not expired, else null.
+  // Whether `block` is not null, of this namespace and not expired.
+  bool IsLive(const Block* block, uint32_t namespace_id) const {
+    return block != nullptr && block->namespace_id == namespace_id && !Expired(*block);
+  }
+  // The block if it is linked and live, else null.
   Block* FindLive(const Index::Locked& shard, const BlockKey& key, uint32_t namespace_id) const;
 
   // Whether every extent is there, in some tier.

@@ -35,6 +35,7 @@ void KeepFirst(std::vector<EvictionCandidate>& victims, uint64_t bytes) {
 
 void EvictionPlan::Make(StoreCore& core, bool demotes, Reach reach, const TenantEntry* tenant) {
   Index& index = core.index();
+  index.Settle();
   index.Age();
   const uint32_t start = core.NextTick();
   const ExtentState state = tier_ == Tier::kHost ? ExtentState::kHost : ExtentState::kDisk;

@@ -75,13 +75,11 @@ void ExtentStore::Coverage(uint32_t tenant, uint32_t namespace_id, absl::Span<co
                            absl::Span<wire::BlockCoverage> out) const {
   DROIDSPEAK_CHECK(out.size() == blocks.size());
   StoreCore& core = impl_->core;
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    const BlockKey key{tenant, blocks[i]};
-    Index::Locked shard = core.index().Lock(key);
-    const Block* block = core.FindLive(shard, key, namespace_id);
-    out[i] = block == nullptr ? wire::BlockCoverage{}
-                              : wire::BlockCoverage{block->ReadyBits(Kind::kKv), block->ReadyBits(Kind::kE)};
-  }
+  core.index().FindEach(tenant, blocks, [&](size_t i, const Block* block) {
+    out[i] = core.IsLive(block, namespace_id)
+                 ? wire::BlockCoverage{block->ReadyBits(Kind::kKv), block->ReadyBits(Kind::kE)}
+                 : wire::BlockCoverage{};
+  });
 }
 
 Acquired ExtentStore::Acquire(uint32_t tenant, uint32_t namespace_id, absl::Span<const Digest> blocks,

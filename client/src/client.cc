@@ -121,6 +121,7 @@ absl::StatusOr<std::vector<ClientImpl::Share>> ClientImpl::Divide(const Namespac
       const Digest& key = i == 0 && starts_inside ? *stripe_key : blocks[i];
       home = sessions_.size() == 1 ? 0 : PlacementOrder(key, names_).front();
     }
+    if (shares[home].blocks.empty()) shares[home].blocks.reserve(blocks.size() - i);
     shares[home].blocks.push_back(static_cast<int>(i));
   }
   std::vector<Share> live;
@@ -135,18 +136,25 @@ absl::StatusOr<std::vector<ClientImpl::Share>> ClientImpl::Divide(const Namespac
 }
 
 std::vector<BlockCoverage> ClientImpl::Coverage(const NamespaceHandle& ns, absl::Span<const Digest> blocks) {
-  const auto question = std::make_shared<CoverageState>(blocks.size());
+  const auto question = std::make_shared<CoverageState>(*reactor_, blocks.size());
   const absl::StatusOr<std::vector<Share>> shares = Divide(ns, blocks, 0, std::nullopt);
-  for (const Share& share : *shares) {
+  AskEach(*shares, blocks, question);
+  return question->Take(absl::Now() + options_.request_timeout);
+}
+
+void ClientImpl::AskEach(const std::vector<Share>& shares, absl::Span<const Digest> blocks,
+                         const std::shared_ptr<CoverageState>& question) {
+  const Reactor::Turn turn(*reactor_);
+  for (const Share& share : shares) {
     for (size_t first = 0; first < share.blocks.size(); first += wire::kMaxBlocksPerMessage) {
       const size_t last = std::min<size_t>(share.blocks.size(), first + wire::kMaxBlocksPerMessage);
       std::vector<int> asked(share.blocks.begin() + first, share.blocks.begin() + last);
       std::vector<Digest> hashes;
+      hashes.reserve(asked.size());
       for (const int block : asked) hashes.push_back(blocks[block]);
       CoverageState::Ask(question, *share.target.link, share.target.namespace_id, std::move(asked), std::move(hashes));
     }
   }
-  return question->Take(absl::Now() + options_.request_timeout);
 }
 
 absl::StatusOr<std::unique_ptr<Fetch>> ClientImpl::StartFetch(const NamespaceHandle& ns, FetchOptions options) {
@@ -167,9 +175,12 @@ absl::StatusOr<std::unique_ptr<Fetch>> ClientImpl::StartFetch(const NamespaceHan
                    Divide(ns, options.blocks, options.first_position, options.stripe_key));
   std::vector<FetchPart> parts;
   for (const Share& share : shares) parts.push_back({share.target.link, share.target.namespace_id, share.blocks});
-  auto state = std::make_shared<FetchState>(ns.layout, std::move(placed), std::move(options.blocks),
+  auto state = std::make_shared<FetchState>(*reactor_, ns.layout, std::move(placed), std::move(options.blocks),
                                             std::move(options.slots), std::move(parts), options_.verify_checksums);
-  state->Start(state, options.deadline, options.prefetch);
+  {
+    const Reactor::Turn turn(*reactor_);
+    state->Start(state, options.deadline, options.prefetch);
+  }
   return std::make_unique<FetchImpl>(std::move(state), options_.request_timeout);
 }
 
@@ -182,7 +193,7 @@ absl::StatusOr<std::unique_ptr<Store>> ClientImpl::StartStore(const NamespaceHan
                    Divide(ns, options.blocks, options.first_position, options.stripe_key));
   std::vector<StorePart> parts;
   for (const Share& share : shares) parts.push_back({share.target.link, share.target.namespace_id, share.blocks});
-  auto state = std::make_shared<StoreState>(ns.layout, std::move(options), std::move(parts));
+  auto state = std::make_shared<StoreState>(*reactor_, ns.layout, std::move(options), std::move(parts));
   state->Offer(state);
   std::vector<BlockWants> wants = state->TakeWants(absl::Now() + options_.request_timeout);
   return std::make_unique<StoreImpl>(std::move(state), std::move(wants));

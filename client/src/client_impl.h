@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "client/src/coverage.h"
 #include "client/src/directory.h"
 #include "client/src/reactor.h"
 #include "client/src/server_session.h"
@@ -53,6 +54,8 @@ class ClientImpl : public Client {
   // Shares of a run of blocks, at most `limit` blocks each; blocks of servers that cannot be used are in none.
   absl::StatusOr<std::vector<Share>> Divide(const NamespaceHandle& ns, absl::Span<const Digest> blocks,
                                             int first_position, const std::optional<Digest>& stripe_key) const;
+  void AskEach(const std::vector<Share>& shares, absl::Span<const Digest> blocks,
+               const std::shared_ptr<CoverageState>& question);
   absl::Status StoreLayer(const NamespaceHandle& ns, absl::Span<const uint32_t> tokens, Kind kind, int layer,
                           absl::Span<const std::byte> bytes);
   absl::StatusOr<int> FetchLayer(const NamespaceHandle& ns, absl::Span<const uint32_t> tokens, Kind kind, int layer,

@@ -35,21 +35,22 @@ void CoverageState::Ask(const std::shared_ptr<CoverageState>& self, Link& link, 
   request.request_id = link.NextRequestId();
   request.hold_ms = 0;
   request.groups.push_back({namespace_id, std::move(hashes)});
-  link.Submit(request.request_id, std::make_shared<Part>(self, std::move(blocks)), request);
+  link.Submit(request.request_id, std::make_shared<Part>(self, std::move(blocks)), std::move(request));
 }
 
 void CoverageState::Answered(const std::vector<int>& blocks, const wire::CoverageAnswer* answer) {
   absl::MutexLock lock(&mutex_);
   --awaited_;
-  if (answer == nullptr || answer->blocks.size() != blocks.size()) return;
+  if (taken_ || answer == nullptr || answer->blocks.size() != blocks.size()) return;
   for (size_t i = 0; i < blocks.size(); ++i) coverage_[blocks[i]] = {answer->blocks[i].kv, answer->blocks[i].e};
 }
 
 std::vector<BlockCoverage> CoverageState::Take(absl::Time deadline) {
   absl::MutexLock lock(&mutex_);
   const auto answered = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return awaited_ == 0; };
-  mutex_.AwaitWithDeadline(absl::Condition(&answered), deadline);
-  return coverage_;
+  reactor_.Await(mutex_, absl::Condition(&answered), deadline);
+  taken_ = true;
+  return std::move(coverage_);
 }
 
 }  // namespace droidspeak

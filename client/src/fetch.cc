@@ -22,9 +22,10 @@ class FetchState::Part : public Pending {
   const int index_;
 };
 
-FetchState::FetchState(Layout layout, std::vector<PlacedItem> items, std::vector<Digest> blocks,
+FetchState::FetchState(Reactor& reactor, Layout layout, std::vector<PlacedItem> items, std::vector<Digest> blocks,
                        std::vector<uint32_t> slots, std::vector<FetchPart> parts, bool verify)
-    : layout_(layout),
+    : reactor_(reactor),
+      layout_(layout),
       items_(std::move(items)),
       blocks_(std::move(blocks)),
       slots_(std::move(slots)),
@@ -65,7 +66,7 @@ void FetchState::Start(const std::shared_ptr<FetchState>& self, absl::Duration d
       absl::MutexLock lock(&mutex_);
       states_[i].request_id = request.request_id;
     }
-    part.link->Submit(request.request_id, std::make_shared<Part>(self, i), request);
+    part.link->Submit(request.request_id, std::make_shared<Part>(self, i), std::move(request));
   }
 }
 
@@ -144,7 +145,7 @@ int FetchState::AcceptedBlocks(absl::Time deadline) {
   const auto answered = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return std::all_of(states_.begin(), states_.end(), [](const PartState& state) { return state.accepted >= 0; });
   };
-  mutex_.AwaitWithDeadline(absl::Condition(&answered), deadline);
+  reactor_.Await(mutex_, absl::Condition(&answered), deadline);
   std::vector<bool> accepted(blocks_.size());
   for (size_t i = 0; i < parts_.size(); ++i) {
     for (int j = 0; j < states_[i].accepted; ++j) accepted[parts_[i].blocks[j]] = true;
@@ -161,7 +162,7 @@ int FetchState::Wait(int item, int blocks, absl::Time deadline) {
       const auto settled = [this, extent]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
         return extents_[extent] != Extent::kAwaited && extents_[extent] != Extent::kVerifying;
       };
-      if (!mutex_.AwaitWithDeadline(absl::Condition(&settled), deadline)) {
+      if (!reactor_.Await(mutex_, absl::Condition(&settled), deadline)) {
         // What was late stays missing: an answer must not depend on who asked when.
         if (extents_[extent] == Extent::kAwaited) extents_[extent] = Extent::kMissing;
         return block;
@@ -217,12 +218,19 @@ void FetchState::SendCancels() {
   }
 }
 
+bool FetchState::AllProven() const {
+  return std::all_of(states_.begin(), states_.end(), [](const PartState& state) { return state.proven; });
+}
+
+bool FetchState::proven() const {
+  absl::MutexLock lock(&mutex_);
+  return AllProven();
+}
+
 bool FetchState::WaitUntilProven(absl::Time deadline) {
   absl::MutexLock lock(&mutex_);
-  const auto proven = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return std::all_of(states_.begin(), states_.end(), [](const PartState& state) { return state.proven; });
-  };
-  return mutex_.AwaitWithDeadline(absl::Condition(&proven), deadline);
+  const auto proven = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return AllProven(); };
+  return reactor_.Await(mutex_, absl::Condition(&proven), deadline);
 }
 
 void FetchState::CloseUnproven(const absl::Status& why) {
@@ -252,7 +260,7 @@ FetchImpl::~FetchImpl() {
 }
 
 bool FetchImpl::Cancel(absl::Time deadline) {
-  if (state_->WaitUntilProven(absl::InfinitePast())) return true;
+  if (state_->proven()) return true;
   state_->SendCancels();
   return state_->WaitUntilProven(deadline);
 }

@@ -8,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "client/src/link.h"
+#include "client/src/reactor.h"
 #include "client/src/region.h"
 #include "droidspeak/client.h"
 
@@ -24,8 +25,8 @@ struct FetchPart {
 // the caller has gone. Thread-safe.
 class FetchState {
  public:
-  FetchState(Layout layout, std::vector<PlacedItem> items, std::vector<Digest> blocks, std::vector<uint32_t> slots,
-             std::vector<FetchPart> parts, bool verify);
+  FetchState(Reactor& reactor, Layout layout, std::vector<PlacedItem> items, std::vector<Digest> blocks,
+             std::vector<uint32_t> slots, std::vector<FetchPart> parts, bool verify);
 
   // Sends each part's request. `self` is the shared pointer that owns this object.
   void Start(const std::shared_ptr<FetchState>& self, absl::Duration deadline, bool prefetch);
@@ -35,7 +36,9 @@ class FetchState {
   int Ready(int item);
   FetchStats stats() const;
   void SendCancels();
-  // Until no byte will land any more; false when the deadline came first.
+  // Whether no byte will land any more.
+  bool proven() const;
+  // Until it is so; false when the deadline came first.
   bool WaitUntilProven(absl::Time deadline);
   // Gives up the links whose servers have not confirmed.
   void CloseUnproven(const absl::Status& why);
@@ -53,6 +56,7 @@ class FetchState {
   void LosePart(int part, int from) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndPart(int part, bool proven);
   bool Verify(int item, int block, uint64_t checksum) const;
+  bool AllProven() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   size_t at(int item, int block) const { return static_cast<size_t>(item) * blocks_.size() + block; }
 
   struct PartState {
@@ -62,6 +66,7 @@ class FetchState {
     bool proven = false;  // no byte will land any more
   };
 
+  Reactor& reactor_;  // of callers: links may outlive it
   const Layout layout_;
   const std::vector<PlacedItem> items_;
   const std::vector<Digest> blocks_;

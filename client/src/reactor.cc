@@ -3,6 +3,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_join.h"
@@ -17,6 +18,9 @@ namespace {
 // How long to look for more before sleeping: an answer over loopback takes about this long, a sleep costs a few
 // microseconds to end, and whoever computes on this core pays for longer ones.
 constexpr absl::Duration kSpin = absl::Microseconds(20);
+// How long callers may stay away between two turns before the thread takes over. What arrives meanwhile waits in the
+// sockets' buffers; waking the thread after each turn would cost more than most turns do.
+constexpr absl::Duration kPatience = absl::Microseconds(300);
 
 }  // namespace
 
@@ -48,13 +52,12 @@ Reactor::~Reactor() {
 }
 
 void Reactor::Post(absl::AnyInvocable<void()> function) {
-  bool first = false;
-  {
-    absl::MutexLock lock(&mutex_);
-    first = posted_.empty();
-    posted_.push_back(std::move(function));
-  }
-  if (first) wakeup_.Notify();
+  absl::MutexLock lock(&mutex_);
+  posted_.push_back(std::move(function));
+  if (driver_ == Driver::kNobody) thread_wanted_ = true;
+  // One that is awake looks before it sleeps or leaves; one that sleeps has been told of the first.
+  const bool asleep = driver_ == Driver::kThreadAsleep || driver_ == Driver::kCallerAsleep;
+  if (asleep && posted_.size() == 1) wakeup_.Notify();
 }
 
 void Reactor::RunAndWait(absl::AnyInvocable<void()> function) {
@@ -64,6 +67,41 @@ void Reactor::RunAndWait(absl::AnyInvocable<void()> function) {
     done.Notify();
   });
   done.WaitForNotification();
+}
+
+bool Reactor::Await(absl::Mutex& mutex, const absl::Condition& condition, absl::Time deadline) {
+  if (condition.Eval()) return true;
+  mutex.Unlock();
+  bool drove = false;
+  if (CallerTakesOver()) {
+    drove = true;
+    DriveUntil(
+        [&] {
+          absl::MutexLock lock(&mutex);
+          return condition.Eval();
+        },
+        deadline);
+    CallerLeaves();
+  }
+  mutex.Lock();
+  const bool holds = mutex.AwaitWithDeadline(condition, deadline);
+  if (!drove) {
+    absl::MutexLock lock(&mutex_);
+    --waiting_;
+  }
+  return holds;
+}
+
+Reactor::Turn::Turn(Reactor& reactor) : reactor_(reactor), taken_(reactor.CallerTakesOver()) {}
+
+Reactor::Turn::~Turn() {
+  if (!taken_) {
+    absl::MutexLock lock(&reactor_.mutex_);
+    --reactor_.waiting_;
+    return;
+  }
+  reactor_.RunPosted();
+  reactor_.CallerLeaves();
 }
 
 Worker* Reactor::worker(std::string_view transport) const {
@@ -81,20 +119,79 @@ std::vector<std::string> Reactor::transports() const {
 }
 
 void Reactor::Run(const std::stop_token& stop) {
-  const std::stop_callback wake(stop, [this] { wakeup_.Notify(); });
+  const std::stop_callback wake(stop, [this] {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    wakeup_.Notify();
+  });
   absl::Time busy_until = absl::Now();
   while (!stop.stop_requested()) {
-    int did = RunPosted();
-    for (Driven& driven : driven_) did += driven.worker->Progress();
+    const int did = Step();
     const absl::Time now = absl::Now();
     if (did > 0) {
       busy_until = now + kSpin;
-    } else if (now >= busy_until) {
-      Sleep();
+    } else if (now >= busy_until && !Sleep(Driver::kThreadAsleep, absl::InfiniteFuture())) {
+      ThreadTakesOver();
     }
   }
   RunPosted();
-  driven_.clear();  // on the thread that used them
+  driven_.clear();  // on the thread that used them last
+}
+
+void Reactor::ThreadTakesOver() {
+  absl::MutexLock lock(&mutex_);
+  thread_parked_ = true;
+  const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || (thread_wanted_ && driver_ == Driver::kNobody);
+  };
+  uint64_t seen = 0;
+  do {
+    seen = turns_;
+  } while (!mutex_.AwaitWithTimeout(absl::Condition(&wanted), kPatience) &&
+           (driver_ != Driver::kNobody || turns_ != seen));
+  thread_parked_ = false;
+  thread_wanted_ = false;
+  driver_ = Driver::kThread;
+}
+
+bool Reactor::CallerTakesOver() {
+  absl::MutexLock lock(&mutex_);
+  if (driver_ != Driver::kNobody && driver_ != Driver::kThreadAsleep) {
+    ++waiting_;
+    return false;
+  }
+  driver_ = Driver::kCaller;
+  ++turns_;
+  return true;
+}
+
+void Reactor::CallerLeaves() {
+  absl::MutexLock lock(&mutex_);
+  driver_ = Driver::kNobody;
+  if (waiting_ > 0 || !posted_.empty()) thread_wanted_ = true;
+  // In poll() it would miss what happens from now on: workers are armed for whoever slept last.
+  if (!thread_parked_) wakeup_.Notify();
+}
+
+void Reactor::DriveUntil(absl::FunctionRef<bool()> done, absl::Time deadline) {
+  absl::Time now = absl::Now();
+  absl::Time busy_until = now + kSpin;
+  while (!done() && now < deadline) {
+    const int did = Step();
+    now = absl::Now();
+    if (did > 0) {
+      busy_until = now + kSpin;
+    } else if (now >= busy_until) {
+      Sleep(Driver::kCallerAsleep, deadline);
+      now = absl::Now();
+    }
+  }
+}
+
+int Reactor::Step() {
+  int did = RunPosted();
+  for (Driven& driven : driven_) did += driven.worker->Progress();
+  return did;
 }
 
 int Reactor::RunPosted() {
@@ -107,14 +204,25 @@ int Reactor::RunPosted() {
   return static_cast<int>(functions.size());
 }
 
-void Reactor::Sleep() {
+bool Reactor::Sleep(Driver asleep, absl::Time deadline) {
   std::vector<pollfd> fds = {{wakeup_.fd(), POLLIN, 0}};
   for (Driven& driven : driven_) {
-    if (!driven.worker->Arm()) return;
+    if (!driven.worker->Arm()) return true;
     fds.push_back({driven.worker->event_fd(), POLLIN, 0});
   }
-  poll(fds.data(), fds.size(), -1);
+  Driver awake = Driver::kThread;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!posted_.empty() || stopping_) return true;
+    awake = std::exchange(driver_, asleep);
+  }
+  timespec limit = absl::ToTimespec(std::max(deadline - absl::Now(), absl::ZeroDuration()));
+  ppoll(fds.data(), fds.size(), deadline == absl::InfiniteFuture() ? nullptr : &limit, nullptr);
+  absl::MutexLock lock(&mutex_);
+  if (driver_ != asleep) return false;
+  driver_ = awake;
   wakeup_.Drain();
+  return true;
 }
 
 }  // namespace droidspeak

@@ -100,8 +100,9 @@ class StoreState::SealAnswered : public Pending {
   bool ended_ = false;
 };
 
-StoreState::StoreState(Layout layout, StoreOptions options, std::vector<StorePart> parts)
-    : layout_(layout),
+StoreState::StoreState(Reactor& reactor, Layout layout, StoreOptions options, std::vector<StorePart> parts)
+    : reactor_(reactor),
+      layout_(layout),
       options_(std::move(options)),
       parts_(std::move(parts)),
       part_of_block_(options_.blocks.size(), -1),
@@ -117,6 +118,7 @@ StoreState::StoreState(Layout layout, StoreOptions options, std::vector<StorePar
 }
 
 void StoreState::Offer(const std::shared_ptr<StoreState>& self) {
+  const Reactor::Turn turn(reactor_);
   for (size_t i = 0; i < parts_.size(); ++i) {
     const StorePart& part = parts_[i];
     wire::OfferRequest request;
@@ -132,7 +134,7 @@ void StoreState::Offer(const std::shared_ptr<StoreState>& self) {
       absl::MutexLock lock(&mutex_);
       states_[i].offer_id = request.request_id;
     }
-    part.link->Submit(request.request_id, std::make_shared<OfferAnswered>(self, i), request);
+    part.link->Submit(request.request_id, std::make_shared<OfferAnswered>(self, i), std::move(request));
   }
 }
 
@@ -159,7 +161,7 @@ std::vector<BlockWants> StoreState::TakeWants(absl::Time deadline) {
   const auto answered = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return std::all_of(states_.begin(), states_.end(), [](const PartState& state) { return state.answered; });
   };
-  if (!mutex_.AwaitWithDeadline(absl::Condition(&answered), deadline)) {
+  if (!reactor_.Await(mutex_, absl::Condition(&answered), deadline)) {
     for (PartState& state : states_) state.answered = true;  // an answer that comes later changes nothing
   }
   return wants_;
@@ -227,20 +229,20 @@ void StoreState::FillPart(const std::shared_ptr<StoreState>& self, int part, con
     request.offer_id = states_[part].offer_id;
     ++fills_;
   }
-  link->Submit(request.request_id, std::make_shared<FillAnswered>(self, items), request);
+  link->Submit(request.request_id, std::make_shared<FillAnswered>(self, items), std::move(request));
 }
 
 absl::Status StoreState::WaitFilled(absl::Time deadline) {
   absl::MutexLock lock(&mutex_);
   const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return fills_ == 0; };
-  if (!mutex_.AwaitWithDeadline(absl::Condition(&idle), deadline)) {
+  if (!reactor_.Await(mutex_, absl::Condition(&idle), deadline)) {
     return absl::DeadlineExceededError(absl::StrCat(fills_, " fills are still under way"));
   }
   return first_error_;
 }
 
-absl::Status StoreState::Seal(const std::shared_ptr<StoreState>& self, bool durable, absl::Time deadline) {
-  RETURN_IF_ERROR(WaitFilled(deadline));
+void StoreState::SendSeals(const std::shared_ptr<StoreState>& self, bool durable) {
+  const Reactor::Turn turn(reactor_);
   for (size_t i = 0; i < parts_.size(); ++i) {
     wire::SealRequest request;
     {
@@ -255,9 +257,14 @@ absl::Status StoreState::Seal(const std::shared_ptr<StoreState>& self, bool dura
     }
     parts_[i].link->Submit(request.request_id, std::make_shared<SealAnswered>(self), request);
   }
+}
+
+absl::Status StoreState::Seal(const std::shared_ptr<StoreState>& self, bool durable, absl::Time deadline) {
+  RETURN_IF_ERROR(WaitFilled(deadline));
+  SendSeals(self, durable);
   absl::MutexLock lock(&mutex_);
   const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return seals_ == 0; };
-  if (!mutex_.AwaitWithDeadline(absl::Condition(&idle), deadline)) {
+  if (!reactor_.Await(mutex_, absl::Condition(&idle), deadline)) {
     return absl::DeadlineExceededError(absl::StrCat(seals_, " seals are still under way"));
   }
   if (durable && std::find(part_of_block_.begin(), part_of_block_.end(), -1) != part_of_block_.end()) {

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "client/src/link.h"
+#include "client/src/reactor.h"
 #include "client/src/region.h"
 #include "droidspeak/client.h"
 
@@ -24,7 +25,7 @@ struct StorePart {
 // What a store knows, shared by the caller's Store and by the links, which may still read its sources. Thread-safe.
 class StoreState {
  public:
-  StoreState(Layout layout, StoreOptions options, std::vector<StorePart> parts);
+  StoreState(Reactor& reactor, Layout layout, StoreOptions options, std::vector<StorePart> parts);
 
   // Sends the offers. `self` is the shared pointer that owns this object.
   void Offer(const std::shared_ptr<StoreState>& self);
@@ -52,8 +53,10 @@ class StoreState {
                 const std::vector<int>& blocks, const std::vector<uint32_t>& slots);
   bool Wanted(int block, const TransferItem& item) const;
   uint64_t Checksum(const PlacedItem& placed, int block, uint32_t slot) const;
+  void SendSeals(const std::shared_ptr<StoreState>& self, bool durable);
   void OnOffer(int part, const wire::OfferAnswer* answer);
 
+  Reactor& reactor_;  // of callers: links may outlive it
   const Layout layout_;
   const StoreOptions options_;
   const std::vector<StorePart> parts_;

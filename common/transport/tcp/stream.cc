@@ -10,7 +10,7 @@ namespace droidspeak::tcp {
 namespace {
 
 // One stream's turn, before others have theirs.
-constexpr uint64_t kTurnBytes = uint64_t{4} << 20;
+constexpr uint64_t kTurnBytes = uint64_t{1} << 20;
 // What is offered to the kernel in one call.
 constexpr size_t kMaxPieces = 64;
 constexpr uint64_t kGatherBytes = uint64_t{1} << 20;

@@ -1,22 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/index/block.h"
 
+#include <algorithm>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <random>
+#include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 
 namespace droidspeak {
 namespace {
 
+BlockMemory memory;
+
 struct DestroyBlock {
-  void operator()(Block* block) const { Block::Destroy(block); }
+  void operator()(Block* block) const { Block::Destroy(memory, block); }
 };
 using BlockPtr = std::unique_ptr<Block, DestroyBlock>;
 
 BlockPtr NewBlock(uint32_t layers) {
-  return BlockPtr(Block::Create({1, Sha256Of("block")}, 0, Sha256Of("parent"), 0, layers));
+  return BlockPtr(Block::Create(memory, {1, Sha256Of("block")}, 0, Sha256Of("parent"), 0, layers));
+}
+
+TEST(BlockMemoryTest, PiecesOfAllSizesKeepWhatIsWrittenToThem) {
+  BlockMemory pieces;
+  std::mt19937_64 random(5);
+  struct Piece {
+    std::byte* start;
+    size_t bytes;
+    std::byte value;
+  };
+  std::vector<Piece> held;
+  for (int step = 0; step < 100'000; ++step) {
+    if (held.empty() || random() % 5 < 3) {
+      const size_t bytes = 1 + random() % BlockMemory::kMaxBytes;
+      auto* const start = static_cast<std::byte*>(pieces.Allocate(bytes));
+      ASSERT_EQ(reinterpret_cast<uintptr_t>(start) % 16, 0);
+      held.push_back({start, bytes, static_cast<std::byte>(random())});
+      std::memset(start, static_cast<int>(held.back().value), bytes);
+    } else {
+      std::swap(held[random() % held.size()], held.back());
+      const Piece& piece = held.back();
+      ASSERT_TRUE(std::all_of(piece.start, piece.start + piece.bytes, [&](std::byte b) { return b == piece.value; }));
+      pieces.Free(piece.start, piece.bytes);
+      held.pop_back();
+    }
+  }
+  for (const Piece& piece : held) {
+    EXPECT_TRUE(std::all_of(piece.start, piece.start + piece.bytes, [&](std::byte b) { return b == piece.value; }));
+    pieces.Free(piece.start, piece.bytes);
+  }
+}
+
+TEST(BlockMemoryTest, WhatIsGivenBackIsUsedAgain) {
+  BlockMemory pieces;
+  for (int i = 0; i < 100'000; ++i) pieces.Free(pieces.Allocate(200), 200);
+  EXPECT_LE(pieces.taken_bytes(), size_t{2} << 20);
 }
 
 TEST(BlockTest, NewBlockIsEmpty) {

@@ -159,7 +159,10 @@ TEST_P(HostileControlTest, MetadataAndMessagesBeyondTheLimitsAreRefused) {
     context.set_deadline(absl::ToChronoTime(absl::Now() + kLimit));
     context.AddMetadata("x-much", std::string(bytes, 'm'));
     const grpc::Status status = stub->Heartbeat(&context, heartbeat, &beaten);
-    EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << bytes << ": " << status.error_message();
+    // gRPC may cut the connection before its answer has arrived.
+    EXPECT_TRUE(status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED ||
+                status.error_code() == grpc::StatusCode::UNAVAILABLE)
+        << bytes << ": " << status.error_code() << " " << status.error_message();
   }
   v1::OpenNamespaceRequest request;
   request.set_session_id(session_.id);
