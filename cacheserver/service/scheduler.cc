@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/service/scheduler.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "cacheserver/service/peer.h"
@@ -22,7 +23,7 @@ void Scheduler::Remove(Transfer& transfer) {
 void Scheduler::Enqueue(Transfer& transfer) {
   if (transfer.queued) return;
   transfer.queued = true;
-  turns_[transfer.priority()].push_back(transfer.shared_from_this());
+  turns_[transfer.priority()].Push(transfer.shared_from_this());
 }
 
 void Scheduler::Posted(const Transfer& transfer, uint64_t bytes) {
@@ -38,7 +39,7 @@ void Scheduler::Completed(const Transfer& transfer, uint64_t bytes) {
 }
 
 void Scheduler::Retry(std::vector<std::shared_ptr<Transfer>>& waiting) {
-  for (std::shared_ptr<Transfer>& transfer : waiting) turns_[transfer->priority()].push_back(std::move(transfer));
+  for (std::shared_ptr<Transfer>& transfer : waiting) turns_[transfer->priority()].Push(std::move(transfer));
   waiting.clear();
 }
 
@@ -64,12 +65,11 @@ bool Scheduler::AtBound(const Transfer& transfer) const {
 }
 
 uint64_t Scheduler::PumpPriority(uint32_t priority, uint64_t budget_bytes) {
-  auto& turns = turns_[priority];
+  TurnQueue& turns = turns_[priority];
   const uint64_t window = priority > 0 && counts_[0] > 0 ? tuning::kYieldWindowBytes : tuning::kRequestWindowBytes;
   uint64_t posted = 0;
   while (!turns.empty() && posted < budget_bytes) {
-    const std::shared_ptr<Transfer> transfer = std::move(turns.front());
-    turns.pop_front();
+    const std::shared_ptr<Transfer> transfer = turns.Pop();
     if (transfer->peer() == nullptr) continue;
     if (OutOfCredit(*transfer)) {
       out_of_credit_.push_back(transfer);
@@ -88,9 +88,13 @@ uint64_t Scheduler::PumpPriority(uint32_t priority, uint64_t budget_bytes) {
 }
 
 uint64_t Scheduler::Pump() {
-  uint64_t posted = 0;
-  for (uint32_t priority = 0; priority < kPriorities && posted < tuning::kPumpBytes; ++priority) {
-    posted += PumpPriority(priority, tuning::kPumpBytes - posted);
+  uint64_t posted = PumpPriority(0, tuning::kPumpBytes);
+  ahead_bytes_ += posted;
+  uint64_t left = tuning::kPumpBytes - std::min(posted, tuning::kPumpBytes);
+  if (ahead_bytes_ >= tuning::kAheadBytes) left = std::max(left, tuning::kTurnBytes);
+  if (left > 0) {
+    ahead_bytes_ = 0;
+    posted += PumpPriority(1, left);
   }
   return posted;
 }

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who posts next: turns by priority, fair within one, bounded bytes in flight.
+// Who posts next: turns by priority, fair between the sessions of one, bounded bytes in flight.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "cacheserver/service/token_bucket.h"
 #include "cacheserver/service/transfer.h"
+#include "cacheserver/service/turn_queue.h"
 
 namespace droidspeak {
 
 // Transfers of priority 0 (first tokens) have their turns before those of priority 1 (stores and prefetches), which
-// shrink to a small window meanwhile. A transfer that can post nothing leaves the queue until something of its own has
-// happened; one that met the session's or the server's bound waits until bytes of anybody have arrived, one whose
-// tenant has used up its bandwidth a while.
+// shrink to a small window meanwhile, but are never left without any turn. A transfer that can post nothing leaves the
+// queue until something of its own has happened; one that met the session's or the server's bound waits until bytes of
+// anybody have arrived, one whose tenant has used up its bandwidth a while.
 //
 // Belongs to the data thread, except inflight_bytes(). Doesn't own the transfers, beyond their turns.
 class Scheduler {
@@ -53,9 +53,10 @@ class Scheduler {
   uint64_t PumpPriority(uint32_t priority, uint64_t budget_bytes);
 
   std::array<size_t, kPriorities> counts_{};
-  std::array<std::deque<std::shared_ptr<Transfer>>, kPriorities> turns_;
+  std::array<TurnQueue, kPriorities> turns_;
   std::vector<std::shared_ptr<Transfer>> at_bound_;
   std::vector<std::shared_ptr<Transfer>> out_of_credit_;
+  uint64_t ahead_bytes_ = 0;  // posted by priority 0 since priority 1 could
   std::atomic<uint64_t> inflight_bytes_{0};
   absl::flat_hash_map<uint32_t, TokenBucket> bandwidths_;  // by tenant, of those that have a quota
 };

@@ -19,8 +19,11 @@ inline constexpr uint64_t kReadAheadBytes = 8 << 20;
 inline constexpr uint64_t kYieldWindowBytes = 1 << 20;
 // What a request posts before the next one has its turn.
 inline constexpr uint64_t kTurnBytes = 1 << 20;
+// After so many bytes of first tokens, one turn is for stores and prefetches: even when there is always another first
+// token to send, what was promised to the others must not run into their deadlines.
+inline constexpr uint64_t kAheadBytes = 16 << 20;
 // What all requests post before connections are looked at again.
-inline constexpr uint64_t kPumpBytes = 4 << 20;
+inline constexpr uint64_t kPumpBytes = 1 << 20;
 
 // A fill holds at most this share of the pool in slots that nobody can read yet.
 inline constexpr uint64_t kFillPoolShare = 8;

@@ -9,11 +9,7 @@
 namespace droidspeak::tcp {
 namespace {
 
-// One stream's turn, before others have theirs.
-constexpr uint64_t kTurnBytes = uint64_t{1} << 20;
-// What is offered to the kernel in one call.
 constexpr size_t kMaxPieces = 64;
-constexpr uint64_t kGatherBytes = uint64_t{1} << 20;
 // Read behind the rest of a large payload: the next header comes with it, and little of the next payload is copied
 // twice.
 constexpr size_t kBehindBytes = size_t{4} << 10;
@@ -48,32 +44,30 @@ void Stream::Add(Out out) {
   queue_.push_back(std::move(out));
 }
 
-absl::Status Stream::Flush(std::vector<uint64_t>& sent) {
-  if (queue_.empty() && socket_.WantsOutput(false)) RETURN_IF_ERROR(socket_.Write({}).status());
-  for (uint64_t turn = 0; turn < kTurnBytes && !queue_.empty();) {
-    std::array<iovec, kMaxPieces> pieces;
-    size_t count = 0;
-    uint64_t offered = 0;
-    uint64_t skip = front_sent_;
-    for (auto out = queue_.begin(); out != queue_.end() && count + 2 <= kMaxPieces && offered < kGatherBytes; ++out) {
-      const uint64_t of_header = std::min<uint64_t>(skip, sizeof(FrameHeader));
-      const uint64_t of_payload = skip - of_header;
-      if (of_header < sizeof(FrameHeader)) {
-        pieces[count++] =
-            Piece(reinterpret_cast<const std::byte*>(&out->header) + of_header, sizeof(FrameHeader) - of_header);
-      }
-      if (of_payload < out->payload_bytes) {
-        pieces[count++] = Piece(out->payload + of_payload, out->payload_bytes - of_payload);
-      }
-      offered += out->bytes() - skip;
-      skip = 0;
-    }
-    ASSIGN_OR_RETURN(const size_t written, socket_.Write(absl::MakeConstSpan(pieces.data(), count)));
-    Sent(written, sent);
-    if (written < offered) return absl::OkStatus();
-    turn += written;
+absl::StatusOr<uint64_t> Stream::Flush(std::vector<uint64_t>& sent, uint64_t most) {
+  if (queue_.empty()) {
+    if (socket_.WantsOutput(false)) RETURN_IF_ERROR(socket_.Write({}).status());
+    return 0;
   }
-  return absl::OkStatus();
+  std::array<iovec, kMaxPieces> pieces;
+  size_t count = 0;
+  uint64_t offered = 0;
+  uint64_t skip = front_sent_;
+  for (auto out = queue_.begin(); out != queue_.end() && count + 2 <= kMaxPieces && offered < most; ++out) {
+    const uint64_t of_header = std::min<uint64_t>(skip, sizeof(FrameHeader));
+    const uint64_t of_payload = skip - of_header;
+    if (of_header < sizeof(FrameHeader)) {
+      pieces[count++] =
+          Piece(reinterpret_cast<const std::byte*>(&out->header) + of_header, sizeof(FrameHeader) - of_header);
+    }
+    const uint64_t payload = std::min(out->payload_bytes - of_payload, most - offered);
+    if (payload > 0) pieces[count++] = Piece(out->payload + of_payload, payload);
+    offered += sizeof(FrameHeader) - of_header + payload;
+    skip = 0;
+  }
+  ASSIGN_OR_RETURN(const size_t written, socket_.Write(absl::MakeConstSpan(pieces.data(), count)));
+  Sent(written, sent);
+  return written;
 }
 
 void Stream::Sent(uint64_t bytes, std::vector<uint64_t>& sent) {
@@ -105,33 +99,32 @@ bool Stream::Uses(const std::byte* start, uint64_t bytes) const {
          std::any_of(queue_.begin(), queue_.end(), [&](const Out& out) { return within(out.payload); });
 }
 
-absl::StatusOr<int> Stream::Receive(FrameSink& sink, absl::Span<std::byte> scratch) {
-  int frames = 0;
+absl::StatusOr<uint64_t> Stream::Receive(FrameSink& sink, absl::Span<std::byte> scratch, uint64_t most) {
   std::memcpy(scratch.data(), begun_.data(), begun_bytes_);
   size_t held = begun_bytes_;
+  uint64_t received = 0;
   bool more = true;
-  for (uint64_t turn = 0; more && turn < kTurnBytes && sink.WantsMore(); turn += kGatherBytes) {
-    ASSIGN_OR_RETURN(more, ReadOnce(scratch, held));
+  while (more && received < most && sink.WantsMore()) {
+    ASSIGN_OR_RETURN(more, ReadOnce(scratch, most - received, held, received));
     if (place_ != nullptr && left_ == 0) {
       place_ = nullptr;
-      ++frames;
       RETURN_IF_ERROR(sink.OnFrame(*this, header_));
     }
-    ASSIGN_OR_RETURN(const size_t taken, Parse(sink, scratch.subspan(0, held), frames));
+    ASSIGN_OR_RETURN(const size_t taken, Parse(sink, scratch.subspan(0, held)));
     held -= taken;
     std::memmove(scratch.data(), scratch.data() + taken, held);
   }
-  if (!sink.WantsMore()) return frames;
+  if (!sink.WantsMore()) return received;
   begun_bytes_ = held;  // less than a header
   std::memcpy(begun_.data(), scratch.data(), held);
   SetLowWaterMark();
-  return frames;
+  return received;
 }
 
-absl::StatusOr<bool> Stream::ReadOnce(absl::Span<std::byte> scratch, size_t& held) {
+absl::StatusOr<bool> Stream::ReadOnce(absl::Span<std::byte> scratch, uint64_t most, size_t& held, uint64_t& received) {
   size_t behind = scratch.size() - held;
   if (left_ >= kLargeBytes) behind = std::min(behind, kBehindBytes);
-  const uint64_t of_payload = std::min(left_, kGatherBytes);
+  const uint64_t of_payload = std::min(left_, most);
   if (of_payload < left_) behind = 0;
   const std::array<iovec, 2> pieces = {Piece(place_, of_payload), Piece(scratch.data() + held, behind)};
   ASSIGN_OR_RETURN(const size_t got, socket_.Read(pieces));
@@ -139,10 +132,11 @@ absl::StatusOr<bool> Stream::ReadOnce(absl::Span<std::byte> scratch, size_t& hel
   if (place_ != nullptr) place_ += placed;
   left_ -= placed;
   held += got - placed;
+  received += got;
   return got == of_payload + behind;
 }
 
-absl::StatusOr<size_t> Stream::Parse(FrameSink& sink, absl::Span<const std::byte> bytes, int& frames) {
+absl::StatusOr<size_t> Stream::Parse(FrameSink& sink, absl::Span<const std::byte> bytes) {
   size_t at = 0;
   while (place_ == nullptr && bytes.size() - at >= sizeof(FrameHeader) && sink.WantsMore()) {
     std::memcpy(&header_, bytes.data() + at, sizeof(header_));
@@ -158,7 +152,6 @@ absl::StatusOr<size_t> Stream::Parse(FrameSink& sink, absl::Span<const std::byte
       if (left_ > 0) break;
       place_ = nullptr;
     }
-    ++frames;
     RETURN_IF_ERROR(sink.OnFrame(*this, header_));
   }
   return at;

@@ -46,9 +46,9 @@ class Stream {
   void Queue(const FrameHeader& header);
   void Queue(const FrameHeader& header, absl::Span<const std::byte> payload);
   void Queue(const FrameHeader& header, const std::byte* payload, std::optional<uint64_t> token);
-  // Writes what is queued as far as the socket takes it, up to a bound, and appends the tokens of what has gone to the
-  // kernel whole. UNAVAILABLE when the peer is gone.
-  [[nodiscard]] absl::Status Flush(std::vector<uint64_t>& sent);
+  // Writes what is queued as far as the socket takes it, about `most` bytes, and appends the tokens of what has gone to
+  // the kernel whole. Returns how many bytes. UNAVAILABLE when the peer is gone.
+  [[nodiscard]] absl::StatusOr<uint64_t> Flush(std::vector<uint64_t>& sent, uint64_t most);
   // Forgets all that is queued, and appends its tokens.
   void DropQueue(std::vector<uint64_t>& dropped);
   // To be flushed when the socket takes more.
@@ -61,8 +61,8 @@ class Stream {
   // Memory that the queue takes: frames, and the payloads that it owns.
   uint64_t held_bytes() const { return held_bytes_; }
 
-  // Reads what has arrived, up to a bound: how many frames were finished. UNAVAILABLE at the stream's end.
-  [[nodiscard]] absl::StatusOr<int> Receive(FrameSink& sink, absl::Span<std::byte> scratch);
+  // Reads what has arrived, about `most` bytes: how many. UNAVAILABLE at the stream's end.
+  [[nodiscard]] absl::StatusOr<uint64_t> Receive(FrameSink& sink, absl::Span<std::byte> scratch, uint64_t most);
 
   int fd() const { return socket_.fd(); }
   // Another socket takes the place of one that was never connected.
@@ -82,11 +82,13 @@ class Stream {
   void Add(Out out);
   // Takes `bytes` off the queue's front.
   void Sent(uint64_t bytes, std::vector<uint64_t>& sent);
-  // Reads once, behind the `held` bytes in `scratch`; returns false when there was less than was asked for. `held` is
-  // then what is in scratch and not yet part of a payload.
-  [[nodiscard]] absl::StatusOr<bool> ReadOnce(absl::Span<std::byte> scratch, size_t& held);
+  // Reads once, at most `most` bytes of a payload, and behind the `held` bytes in `scratch`; returns false when there
+  // was less than was asked for. `held` is then what is in scratch and not yet part of a payload. Adds what it read to
+  // `received`.
+  [[nodiscard]] absl::StatusOr<bool> ReadOnce(absl::Span<std::byte> scratch, uint64_t most, size_t& held,
+                                              uint64_t& received);
   // Makes frames of bytes; returns how many of the bytes it took.
-  [[nodiscard]] absl::StatusOr<size_t> Parse(FrameSink& sink, absl::Span<const std::byte> bytes, int& frames);
+  [[nodiscard]] absl::StatusOr<size_t> Parse(FrameSink& sink, absl::Span<const std::byte> bytes);
   void SetLowWaterMark();
 
   StreamSocket socket_;

@@ -170,15 +170,15 @@ void TcpConnection::WantTurn() {
 int TcpConnection::OnReady(uint64_t stream_id, uint32_t epoll_events) {
   Member* member = FindMember(stream_id);
   if (member == nullptr || state_ != State::kOpen) return 0;
-  int done = 1;
+  worker_->Serves(id_);
   if (!member->connecting || OnConnected(*member)) {
     if ((epoll_events & EPOLLOUT) != 0) WantTurn();
-    if ((epoll_events & ~uint32_t{EPOLLOUT}) != 0) done += ReceiveFrom(*member);
+    if ((epoll_events & ~uint32_t{EPOLLOUT}) != 0) ReceiveFrom(*member);
     // Under TLS what is to be done next does not follow from the socket alone.
     if (member->stream->has_input() || (member->stream->wants_output() && !member->watches_output)) WantTurn();
   }
   RemoveFailed();
-  return done;
+  return 1;
 }
 
 // False when it was not made: without its first stream a connection ends, without another it goes on.
@@ -206,11 +206,15 @@ bool TcpConnection::ConnectToNext(Member& member) {
 
 int TcpConnection::Turn() {
   in_turn_ = false;
+  worker_->Serves(id_);
   for (size_t i = 0; i < streams_.size() && state_ == State::kOpen; ++i) {
-    if (streams_[i].stream->has_input()) ReceiveFrom(streams_[i]);
-    if (!streams_[i].connecting && state_ == State::kOpen) Flush(streams_[i]);
-    if (state_ == State::kOpen && streams_[i].stream->has_input()) WantTurn();
+    // Another one first each time: a turn may be over before all have sent.
+    Member& member = streams_[(turns_ + i) % streams_.size()];
+    if (member.stream->has_input()) ReceiveFrom(member);
+    if (!member.connecting && state_ == State::kOpen) Flush(member);
+    if (state_ == State::kOpen && member.stream->has_input()) WantTurn();
   }
+  ++turns_;
   RemoveFailed();
   const std::vector<uint64_t> sent = std::exchange(sent_, {});
   for (const uint64_t token : sent) {
@@ -221,10 +225,13 @@ int TcpConnection::Turn() {
 }
 
 void TcpConnection::Flush(Member& member) {
-  if (const absl::Status flushed = member.stream->Flush(sent_); !flushed.ok()) {
+  if (worker_->HasSentEnough()) return WantTurn();
+  const absl::StatusOr<uint64_t> flushed = member.stream->Flush(sent_, worker_->piece_bytes());
+  if (!flushed.ok()) {
     ReceiveFrom(member);  // what the peer said before it went
-    return Fail(member, flushed);
+    return Fail(member, flushed.status());
   }
+  worker_->Sent(*flushed);
   const bool watch = member.stream->wants_output();
   if (watch == member.watches_output) return;
   member.watches_output = watch;
@@ -234,7 +241,10 @@ void TcpConnection::Flush(Member& member) {
 void TcpConnection::Close() {
   if (state_ != State::kOpen) return;
   for (Member& member : streams_) {  // what was said before goes out if it can
-    if (!member.connecting) member.stream->Flush(sent_).IgnoreError();
+    if (member.connecting) continue;
+    for (absl::StatusOr<uint64_t> sent = 1; sent.ok() && *sent > 0;) {
+      sent = member.stream->Flush(sent_, worker_->piece_bytes());
+    }
   }
   End(absl::CancelledError("closed by this end"));
 }

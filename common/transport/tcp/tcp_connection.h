@@ -85,7 +85,7 @@ class TcpConnection final : public Connection, private FrameSink {
   [[nodiscard]] absl::Status OnPulled(const FrameHeader& header);
   [[nodiscard]] absl::Status OnStreams(const FrameHeader& header);
   void DeliverMessages();
-  int ReceiveFrom(Member& member);
+  void ReceiveFrom(Member& member);
 
   [[nodiscard]] absl::Status CheckOpen() const;
   [[nodiscard]] absl::Status CheckClient() const;
@@ -117,6 +117,7 @@ class TcpConnection final : public Connection, private FrameSink {
   ConnectionEvents* events_ = nullptr;
   bool authorized_ = false;
   bool in_turn_ = false;
+  size_t turns_ = 0;
   State state_ = State::kOpen;
   absl::Status why_;
 

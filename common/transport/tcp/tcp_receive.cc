@@ -18,11 +18,10 @@ absl::Status Broken(const FrameHeader& header) {
 
 }  // namespace
 
-int TcpConnection::ReceiveFrom(Member& member) {
-  const absl::StatusOr<int> frames = member.stream->Receive(*this, worker_->scratch());
-  if (frames.ok()) return *frames;
-  Fail(member, frames.status());
-  return 1;
+void TcpConnection::ReceiveFrom(Member& member) {
+  const absl::StatusOr<uint64_t> received = member.stream->Receive(*this, worker_->scratch(), worker_->piece_bytes());
+  if (!received.ok()) return Fail(member, received.status());
+  worker_->Received(*received);
 }
 
 absl::StatusOr<std::byte*> TcpConnection::PlaceFor(const Stream& stream, const FrameHeader& header) {

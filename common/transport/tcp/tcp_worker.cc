@@ -91,10 +91,13 @@ absl::StatusOr<StreamSocket> TcpWorker::Wrap(OwnedFd socket, const std::optional
 }
 
 int TcpWorker::Progress() {
+  sent_bytes_ = 0;
+  received_bytes_ = 0;
   int done = RunTurns();
   std::array<epoll_event, kEventsAtOnce> events;
   const int ready = ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, 0);
-  for (int i = 0; i < ready; ++i) {
+  for (int i = 0; i < ready && received_bytes_ < round_bytes();
+       ++i) {  // the others stay ready, and come first next time
     const uint64_t id = events[i].data.u64;
     if (id == kListenerId) {
       AcceptAll();
@@ -106,7 +109,9 @@ int TcpWorker::Progress() {
       ++done;
     }
   }
-  return done;  // what handlers queued goes out together with what the caller adds before the next call
+  done += RunTurns();
+  if (done > 0 && shared_rounds_ > 0) --shared_rounds_;
+  return done;
 }
 
 int TcpWorker::RunTurns() {

@@ -43,6 +43,17 @@ class TcpWorker final : public Worker {
   void Remove(uint64_t stream_id) { streams_.erase(stream_id); }
   // The connection with this stream is called at the end of Progress().
   void GiveTurn(uint64_t stream_id) { turns_.push_back(stream_id); }
+  // What its connections moved. One that finds that enough was sent in this Progress() asks for another turn.
+  void Sent(uint64_t bytes) { sent_bytes_ += bytes; }
+  void Received(uint64_t bytes) { received_bytes_ += bytes; }
+  bool HasSentEnough() const { return sent_bytes_ >= round_bytes(); }
+  // One of them, by its first stream, has something to do.
+  void Serves(uint64_t connection) {
+    if (connection != served_) shared_rounds_ = kRemembered;
+    served_ = connection;
+  }
+  // What a stream sends or receives before another has its turn: much costs least, little is what others wait for.
+  uint64_t piece_bytes() const { return shared_rounds_ > 0 ? kSharedPieceBytes : kPieceBytes; }
   // To `peer`, which `socket` is connected to.
   uint32_t MoreStreamsTo(const SocketAddress& peer, int socket) const;
   Ticket AddTicket(TcpConnection* connection);
@@ -58,6 +69,13 @@ class TcpWorker final : public Worker {
     std::array<std::byte, sizeof(FrameHeader)> begun;
     size_t bytes = 0;
   };
+
+  static constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
+  static constexpr uint64_t kSharedPieceBytes = uint64_t{128} << 10;
+  // Several connections are served while, in so many rounds that did something, it has not always been the same.
+  static constexpr int kRemembered = 256;
+  // What one Progress() sends, and what it receives, about: a request that comes meanwhile waits for so much.
+  uint64_t round_bytes() const { return 2 * piece_bytes(); }
 
   TcpWorker(OwnedFd epoll, const TcpStreams& streams)
       : epoll_(std::move(epoll)), more_streams_(streams), scratch_(Stream::kScratchBytes) {}
@@ -84,6 +102,10 @@ class TcpWorker final : public Worker {
   std::map<uint64_t, Stranger> strangers_;  // the oldest first
   std::map<Ticket, TcpConnection*> tickets_;
   std::vector<uint64_t> turns_;
+  uint64_t served_ = 0;      // the connection
+  int shared_rounds_ = 0;    // left, in which there are others
+  uint64_t sent_bytes_ = 0;  // in this Progress()
+  uint64_t received_bytes_ = 0;
 };
 
 }  // namespace droidspeak::tcp

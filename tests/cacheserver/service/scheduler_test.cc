@@ -111,11 +111,34 @@ class SchedulerTest : public testing::Test {
   std::string log_;
 };
 
+TEST_F(SchedulerTest, SessionsTakeTurnsWhateverTheyAskFor) {
+  const auto greedy = NewPeer();
+  const auto modest = NewPeer();
+  const auto a = NewTransfer(*greedy, 'a', 0);
+  const auto b = NewTransfer(*greedy, 'b', 0);
+  const auto c = NewTransfer(*greedy, 'c', 0);
+  const auto m = NewTransfer(*modest, 'm', 0);
+  for (int i = 0; i < 6; ++i) scheduler_.Pump();
+  EXPECT_EQ(log_, "ambmcm");
+}
+
+TEST_F(SchedulerTest, StoresAreNotLeftWithoutAnyTurn) {
+  const auto peer = NewPeer();
+  const auto fetch = NewTransfer(*peer, 'f', 0);
+  const auto store = NewTransfer(*peer, 's', 1);
+  for (int i = 0; i < 64; ++i) {
+    scheduler_.Pump();
+    while (fetch->flying() > 0) fetch->ArriveOne();  // there is always more to send at once
+  }
+  EXPECT_GE(std::count(log_.begin(), log_.end(), 's'), 1);
+  EXPECT_GE(std::count(log_.begin(), log_.end(), 'f'), 48);
+}
+
 TEST_F(SchedulerTest, TransfersOfOnePriorityTakeTurns) {
   const auto peer = NewPeer();
   const auto a = NewTransfer(*peer, 'a', 0);
   const auto b = NewTransfer(*peer, 'b', 0);
-  scheduler_.Pump();
+  for (int i = 0; i < 4; ++i) scheduler_.Pump();
   EXPECT_EQ(log_, "abab");
   PumpAll();
   EXPECT_EQ(a->flying(), tuning::kRequestWindowBytes);
