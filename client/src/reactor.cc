@@ -18,6 +18,8 @@ namespace {
 // How long to look for more before sleeping: an answer over loopback takes about this long, a sleep costs a few
 // microseconds to end, and whoever computes on this core pays for longer ones.
 constexpr absl::Duration kSpin = absl::Microseconds(20);
+// A caller that begins to wait looks longer: it has nothing else to do, and a small answer comes before a sleep ends.
+constexpr absl::Duration kFirstSpin = absl::Microseconds(50);
 // How long callers may stay away between two turns before the thread takes over. What arrives meanwhile waits in the
 // sockets' buffers; waking the thread after each turn would cost more than most turns do.
 constexpr absl::Duration kPatience = absl::Microseconds(300);
@@ -175,12 +177,12 @@ void Reactor::CallerLeaves() {
 
 void Reactor::DriveUntil(absl::FunctionRef<bool()> done, absl::Time deadline) {
   absl::Time now = absl::Now();
-  absl::Time busy_until = now + kSpin;
+  absl::Time busy_until = now + kFirstSpin;
   while (!done() && now < deadline) {
     const int did = Step();
     now = absl::Now();
     if (did > 0) {
-      busy_until = now + kSpin;
+      busy_until = std::max(busy_until, now + kSpin);
     } else if (now >= busy_until) {
       Sleep(Driver::kCallerAsleep, deadline);
       now = absl::Now();
