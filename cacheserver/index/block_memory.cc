@@ -25,7 +25,7 @@ BlockMemory::~BlockMemory() {
 
 void* BlockMemory::Allocate(size_t bytes) {
   DROIDSPEAK_CHECK(bytes > 0 && bytes <= kMaxBytes);
-  const size_t units = (bytes + kUnit - 1) / kUnit;
+  const size_t units = Units(bytes);
   absl::MutexLock lock(&mutex_);
   if (kFromMalloc) {
     taken_bytes_ += bytes;
@@ -57,7 +57,7 @@ void BlockMemory::Free(void* piece, size_t bytes) {
     return ::operator delete(piece);
   }
   auto* const freed = static_cast<Piece*>(piece);
-  Piece*& first = free_[(bytes + kUnit - 1) / kUnit];
+  Piece*& first = free_[Units(bytes)];
   freed->next = first;
   first = freed;
 }

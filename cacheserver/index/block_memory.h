@@ -37,6 +37,7 @@ class BlockMemory {
   };
   static constexpr size_t kUnit = 16;
   static constexpr size_t kPageBytes = size_t{2} << 20;
+  static size_t Units(size_t bytes) { return (bytes + kUnit - 1) / kUnit; }
 
   mutable absl::Mutex mutex_;
   size_t taken_bytes_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -69,6 +69,7 @@ std::vector<BlockInfo> ListBlocks(StoreCore& core, uint32_t namespace_id, const 
 }
 
 std::optional<BlockInfo> FindBlock(StoreCore& core, uint32_t tenant, uint32_t namespace_id, const Digest& hash) {
+  core.index().Settle();
   const uint32_t now = core.NextTick();
   const BlockKey key{tenant, hash};
   Index::Locked shard = core.index().Lock(key);

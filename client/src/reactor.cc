@@ -74,9 +74,13 @@ void Reactor::RunAndWait(absl::AnyInvocable<void()> function) {
 bool Reactor::Await(absl::Mutex& mutex, const absl::Condition& condition, absl::Time deadline) {
   if (condition.Eval()) return true;
   mutex.Unlock();
-  bool drove = false;
-  if (CallerTakesOver()) {
-    drove = true;
+  bool drives = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    drives = CallerTakesOver();
+    if (!drives) ++waiting_;
+  }
+  if (drives) {
     DriveUntil(
         [&] {
           absl::MutexLock lock(&mutex);
@@ -87,21 +91,20 @@ bool Reactor::Await(absl::Mutex& mutex, const absl::Condition& condition, absl::
   }
   mutex.Lock();
   const bool holds = mutex.AwaitWithDeadline(condition, deadline);
-  if (!drove) {
+  if (!drives) {
     absl::MutexLock lock(&mutex_);
     --waiting_;
   }
   return holds;
 }
 
-Reactor::Turn::Turn(Reactor& reactor) : reactor_(reactor), taken_(reactor.CallerTakesOver()) {}
+Reactor::Turn::Turn(Reactor& reactor) : reactor_(reactor) {
+  absl::MutexLock lock(&reactor_.mutex_);
+  taken_ = reactor_.CallerTakesOver();
+}
 
 Reactor::Turn::~Turn() {
-  if (!taken_) {
-    absl::MutexLock lock(&reactor_.mutex_);
-    --reactor_.waiting_;
-    return;
-  }
+  if (!taken_) return;
   reactor_.RunPosted();
   reactor_.CallerLeaves();
 }
@@ -157,11 +160,7 @@ void Reactor::ThreadTakesOver() {
 }
 
 bool Reactor::CallerTakesOver() {
-  absl::MutexLock lock(&mutex_);
-  if (driver_ != Driver::kNobody && driver_ != Driver::kThreadAsleep) {
-    ++waiting_;
-    return false;
-  }
+  if (driver_ != Driver::kNobody && driver_ != Driver::kThreadAsleep) return false;
   driver_ = Driver::kCaller;
   ++turns_;
   return true;

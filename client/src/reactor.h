@@ -54,7 +54,7 @@ class Reactor {
 
    private:
     Reactor& reactor_;
-    const bool taken_;
+    bool taken_ = false;
   };
 
   // The worker of a transport, or null. To be used by posted functions.
@@ -74,7 +74,7 @@ class Reactor {
   void Run(const std::stop_token& stop);
   void ThreadTakesOver();
   // Takes the turn from nobody or from the sleeping thread.
-  bool CallerTakesOver() ABSL_LOCKS_EXCLUDED(mutex_);
+  bool CallerTakesOver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CallerLeaves() ABSL_LOCKS_EXCLUDED(mutex_);
   void DriveUntil(absl::FunctionRef<bool()> done, absl::Time deadline);
   int Step();

@@ -16,7 +16,7 @@ bool Nightly() {
 }
 
 int Count(int ci, int nightly) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef DROIDSPEAK_SANITIZED
   ci = (ci + 1) / 2;  // everything takes several times as long
 #endif
   const int count = Nightly() ? nightly : ci;

@@ -207,9 +207,10 @@ bool TcpConnection::ConnectToNext(Member& member) {
 int TcpConnection::Turn() {
   in_turn_ = false;
   worker_->Serves(id_);
-  for (size_t i = 0; i < streams_.size() && state_ == State::kOpen; ++i) {
+  const size_t streams = streams_.size();  // those that come meanwhile are told of by epoll
+  for (size_t i = 0; i < streams && state_ == State::kOpen; ++i) {
     // Another one first each time: a turn may be over before all have sent.
-    Member& member = streams_[(turns_ + i) % streams_.size()];
+    Member& member = streams_[(turns_ + i) % streams];
     if (member.stream->has_input()) ReceiveFrom(member);
     if (!member.connecting && state_ == State::kOpen) Flush(member);
     if (state_ == State::kOpen && member.stream->has_input()) WantTurn();
@@ -242,8 +243,7 @@ void TcpConnection::Close() {
   if (state_ != State::kOpen) return;
   for (Member& member : streams_) {  // what was said before goes out if it can
     if (member.connecting) continue;
-    for (absl::StatusOr<uint64_t> sent = 1; sent.ok() && *sent > 0;) {
-      sent = member.stream->Flush(sent_, worker_->piece_bytes());
+    while (member.stream->Flush(sent_, worker_->piece_bytes()).value_or(0) > 0) {
     }
   }
   End(absl::CancelledError("closed by this end"));

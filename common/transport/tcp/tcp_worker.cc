@@ -96,8 +96,8 @@ int TcpWorker::Progress() {
   int done = RunTurns();
   std::array<epoll_event, kEventsAtOnce> events;
   const int ready = ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, 0);
-  for (int i = 0; i < ready && received_bytes_ < round_bytes();
-       ++i) {  // the others stay ready, and come first next time
+  // Those beyond a round's bytes stay ready, and come first next time.
+  for (int i = 0; i < ready && received_bytes_ < round_bytes(); ++i) {
     const uint64_t id = events[i].data.u64;
     if (id == kListenerId) {
       AcceptAll();

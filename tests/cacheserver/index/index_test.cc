@@ -3,6 +3,7 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -62,6 +63,26 @@ TEST(IndexTest, BlockWithExtentsOrPinsIsNotCollected) {
   EXPECT_FALSE(shard.Collect(block));
   block->pins = 0;
   EXPECT_TRUE(shard.Collect(block));
+}
+
+// So many that the table's few bits of a hash often name another block first.
+TEST(IndexTest, FindEachFindsWhatFindFinds) {
+  Index index;
+  constexpr uint32_t kBlocks = 20'000;
+  for (uint32_t i = 0; i < kBlocks; i += 2) Put(index, {1, Hash(i)}, {}, 0);
+  std::vector<Digest> asked;
+  for (uint32_t i = 0; i < kBlocks; ++i) asked.push_back(Hash(i));
+  std::vector<int> visits(kBlocks);
+  index.FindEach(1, asked, [&](size_t i, const Block* block) {
+    ++visits[i];
+    ASSERT_EQ(block != nullptr, i % 2 == 0) << i;
+    if (block != nullptr) {
+      EXPECT_EQ(block->key.hash, asked[i]);
+    }
+  });
+  EXPECT_EQ(std::count(visits.begin(), visits.end(), 1), kBlocks);
+  index.FindEach(2, asked, [](size_t, const Block* block) { EXPECT_EQ(block, nullptr) << "another tenant's"; });
+  index.FindEach(1, {}, [](size_t, const Block*) { FAIL() << "nothing was asked for"; });
 }
 
 TEST(IndexTest, TouchReachesAllAncestorsThatAreHere) {
