@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import select
 import subprocess
 import tempfile
 
@@ -11,6 +12,8 @@ from suite import BINARIES, MIB, ROOT, figure, program, say
 
 PEERS = ("LMCache RESP + Redis", "LMCache server", "Redis, redis-py", "Mooncake", "InfiniStore")
 REPEATS = 5
+FEWEST_ROUNDS = 3  # of a peer that stopped answering, to be listed all the same
+PATIENCE_SECONDS = 90  # for a round, which takes up to 10 s; one that hangs would hang the bench
 LAYERS, BLOCKS = 32, 16  # of 1 MiB, as driver.py has them
 OURS = {f"{transport}, {checksums}": ["--transport", transport, *flags] for transport in ("tcp", "local")
         for checksums, flags in (("no checksums", ["--no-checksum"]), ("checksums", []))}
@@ -42,11 +45,14 @@ class Peer:
         self.version = self._answer().get("version", "")
 
     def _answer(self):
+        if not select.select([self.process.stdout], [], [], PATIENCE_SECONDS)[0]:
+            self.process.kill()  # its servers end with it
         line = self.process.stdout.readline()
-        answer = json.loads(line) if line else {"error": "its driver ended"}
+        silence = f"it ended, or did not answer within {PATIENCE_SECONDS} s, after {len(self.rounds)} rounds"
+        answer = json.loads(line) if line else {"error": silence}
         if "error" in answer:
             self.trouble = answer["error"]
-            say(f"peers: {self.name} is left out: {self.trouble}")
+            say(f"peers: {self.name} is left out from here on: {self.trouble}")
         return answer
 
     def round(self, keep):
@@ -58,7 +64,8 @@ class Peer:
                 self.rounds.append({**answer, "small_us": median(answer["small_us"])})
 
     def stop(self):
-        self.process.stdin.close()
+        if self.process.poll() is None:
+            self.process.stdin.close()
         self.process.wait()
 
 
@@ -119,10 +126,10 @@ def run_peers():
     subprocess.run([ROOT / "deploy" / "bootstrap" / "setup.sh", "peers"], check=True)
     with tempfile.TemporaryFile() as log:
         peers, ours = measure(log)
-    ran = [peer for peer in peers if peer.rounds and peer.trouble is None]
+    ran = [peer for peer in peers if len(peer.rounds) >= FEWEST_ROUNDS]
     machine = program("machine")
     settings = {"layers": LAYERS, "blocks": BLOCKS, "extent_bytes": MIB, "repeats": REPEATS}
-    settings.update({f"left out: {peer.name}": peer.trouble for peer in peers if peer.trouble is not None})
+    settings.update({f"trouble: {peer.name}": peer.trouble for peer in peers if peer.trouble is not None})
     results = []
     everything = {**{peer.name: peer.rounds for peer in ran}, **{f"ours, {name}": rounds for name, rounds in ours.items()}}
     for name, rounds in everything.items():
