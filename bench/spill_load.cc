@@ -20,7 +20,7 @@ namespace {
 
 constexpr uint64_t kSourceBytes = 256 << 20;  // more than any cache
 constexpr uint64_t kReaderBytes = 16 << 20;
-constexpr uint16_t kPieceExtents = 2;  // written at a time, as the evictor does
+constexpr uint16_t kPieceExtents = 1;  // written at a time, as the evictor does
 
 BlockKey KeyOf(uint64_t block) {
   return {0, Sha256Of(absl::StrCat("spill ", block))};

@@ -16,7 +16,7 @@ constexpr uint64_t kBatchShare = 32;
 // After a tenant's quota was met by what is in use.
 constexpr absl::Duration kPointless = absl::Milliseconds(20);
 // What RocksDB is given at a time: it copies it twice, the second time from the processor's cache.
-constexpr uint64_t kMostWriteBytes = 2 << 20;
+constexpr uint64_t kMostWriteBytes = 1 << 20;
 
 // The layers of a victim's group.
 wire::LayerBits GroupLayers(uint8_t bits, uint32_t group) {
