@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -46,6 +47,12 @@ struct SharedKey {
 };
 // The key of that name; nothing when there is none. `name` is whatever a stranger sent.
 using KeyFinder = std::function<std::optional<std::string>(std::string_view name)>;
+
+// Carries `words` to the Answer() of the listener's worker, over a channel that both ends trust (the session), and calls
+// `answered` with what that returned: on the connecting worker's thread, within the call or later, also when the
+// connection or the worker has gone meanwhile.
+using Answered = std::function<void(const absl::StatusOr<std::string>& answer)>;
+using Introduce = std::function<void(std::string words, Answered answered)>;
 
 class Connection;
 
@@ -97,7 +104,7 @@ class Connection {
   // Ends the connection; OnClosed follows from a later Progress(). Idempotent.
   virtual void Close() = 0;
 
-  // For messages to people: "local:PATH", "tcp:HOST:PORT" or "ucx:HOST:PORT".
+  // For messages to people: "local:PATH", "tcp:HOST:PORT", "ucx:HOST:PORT" or "verbs:ADDRESS".
   virtual std::string peer() const = 0;
 };
 
@@ -129,6 +136,17 @@ class Worker {
     return absl::UnimplementedError("this transport cannot encrypt");
   }
 
+  // As Connect(), for transports whose ends must know of each other what no address says (Transport::introduces()).
+  [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Connection>> ConnectIntroduced(const Introduce&,
+                                                                                      ConnectionEvents*) {
+    return absl::UnimplementedError("this transport connects by address");
+  }
+  // The listener's answer to the words of a client that connects so, whose connection goes to the function that Listen()
+  // was given. INVALID_ARGUMENT for words that make no sense; UNAVAILABLE when it was refused.
+  [[nodiscard]] virtual absl::StatusOr<std::string> Answer(std::string_view) {
+    return absl::UnimplementedError("this transport connects by address");
+  }
+
   // Makes `memory` usable as source of Push and destination of Pull, cheaply (registered or pinned once). Optional for
   // correctness. The memory outlives the worker.
   [[nodiscard]] virtual absl::Status Register(const MemoryRegion& memory) = 0;
@@ -151,11 +169,22 @@ class Transport {
   // What Connect() may be given for `address` so that it looks up no name: a look-up takes a while, and a worker's
   // thread has other connections to drive.
   [[nodiscard]] virtual absl::StatusOr<std::string> Resolve(const std::string& address) const { return address; }
+  // Whether its workers connect by ConnectIntroduced() and Answer().
+  virtual bool introduces() const { return false; }
+  // What it holds in this process beside memory and descriptors, and what else an operator may want to count.
+  struct Resource {
+    std::string name;
+    int64_t count;
+  };
+  virtual std::vector<Resource> resources() const { return {}; }
+  // NOT_FOUND, UNAVAILABLE or FAILED_PRECONDITION: it cannot be used on this host, as the message says.
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Worker>> CreateWorker() const = 0;
 };
 
-// "local" (same host: memfd and a Unix socket), "tcp" (own sockets) or "ucx" (TCP by UCX). NOT_FOUND names the ones
-// there are.
+// "local" (same host: memfd and a Unix socket), "verbs" (InfiniBand, RoCE), "tcp" (own sockets) or "ucx" (TCP by UCX).
+// NOT_FOUND names the ones there are.
 [[nodiscard]] absl::StatusOr<const Transport*> FindTransport(std::string_view name);
+// All of them.
+absl::Span<const Transport* const> AllTransports();
 
 }  // namespace droidspeak

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/transport/verbs/verbs_worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/status.h"
+
+namespace droidspeak::verbs {
+namespace {
+
+constexpr int kLeastCompletions = 1024;
+constexpr int kCompletionsAtOnce = 32;
+constexpr unsigned kAcknowledgeAfter = 256;
+constexpr absl::Duration kProbeInterval = absl::Milliseconds(500);
+// How long a worker that is destroyed lets its channels say goodbye.
+constexpr absl::Duration kDrainLimit = absl::Seconds(1);
+// One queue pair is one engine of a device, which does about 200 Gbit/s.
+constexpr double kGigabitsAQueuePair = 200;
+constexpr size_t kMostChosenQueuePairs = 4;
+
+// Of all lanes, in Gbit/s. The values are those of InfiniBand's PortInfo.
+double SpeedOf(const ibv_port_attr& port) {
+  constexpr std::array<std::pair<int, double>, 9> kLane = {
+      {{1, 2.5}, {2, 5}, {4, 10}, {8, 10}, {16, 14}, {32, 25}, {64, 50}, {128, 100}, {256, 200}}};
+  constexpr std::array<std::pair<int, int>, 5> kLanes = {{{1, 1}, {2, 4}, {4, 8}, {8, 12}, {16, 2}}};
+  double lane = 0;
+  int lanes = 1;
+  for (const auto& [code, speed] : kLane) lane = port.active_speed == code ? speed : lane;
+  for (const auto& [code, count] : kLanes) lanes = port.active_width == code ? count : lanes;
+  return lane * lanes;
+}
+
+}  // namespace
+
+VerbsWorker::VerbsWorker(OwnedFd epoll, OwnedFd timer, size_t queue_pairs)
+    : epoll_(std::move(epoll)),
+      timer_(std::move(timer)),
+      wanted_queue_pairs_(queue_pairs),
+      alive_(std::make_shared<VerbsWorker*>(this)),
+      now_(absl::Now()) {}
+
+absl::StatusOr<std::unique_ptr<Worker>> VerbsWorker::Create(size_t queue_pairs) {
+  OwnedFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  OwnedFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+  if (!epoll.valid() || !timer.valid()) return ErrnoStatus(errno, "creating a verbs worker");
+  std::unique_ptr<VerbsWorker> worker(new VerbsWorker(std::move(epoll), std::move(timer), queue_pairs));
+  RETURN_IF_ERROR(worker->Watch(worker->timer_.get()));
+  RETURN_IF_ERROR(worker->OpenDevice());
+  return worker;
+}
+
+VerbsWorker::~VerbsWorker() {
+  *alive_ = nullptr;
+  for (const auto& [id, channel] : channels_) channel->Close();
+  const absl::Time limit = absl::Now() + kDrainLimit;
+  const auto quiet = [&] {
+    return std::all_of(channels_.begin(), channels_.end(), [](const auto& one) { return !one.second->ending(); });
+  };
+  while (!quiet() && absl::Now() < limit) Progress();
+  channels_.clear();
+  CloseDevice();
+}
+
+absl::Status VerbsWorker::Watch(int fd) {
+  epoll_event event{EPOLLIN, {.u64 = 0}};
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, "watching an RDMA device");
+}
+
+absl::Status VerbsWorker::OpenDevice() {
+  if (lost_) return absl::UnavailableError("the RDMA device has failed");
+  if (device_ != nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::shared_ptr<Device> device, Device::Open());
+  notifications_.reset(ibv_create_comp_channel(device->context()));
+  if (notifications_ == nullptr) return ErrnoStatus(errno, absl::StrCat("making a completion channel of ", device->name()));
+  const int flags = ::fcntl(notifications_->fd, F_GETFL);
+  if (flags < 0 || ::fcntl(notifications_->fd, F_SETFL, flags | O_NONBLOCK) != 0) {
+    return ErrnoStatus(errno, "setting up a completion channel");
+  }
+  RETURN_IF_ERROR(Take(ibv_create_cq(device->context(), kLeastCompletions, nullptr, notifications_.get(), 0),
+                       absl::StrCat("making a completion queue of ", device->name()), completions_));
+  capacity_ = completions_->cqe;
+  RETURN_IF_ERROR(Watch(notifications_->fd));
+  RETURN_IF_ERROR(Watch(device->context()->async_fd));
+  for (Registered& one : registered_) {
+    ASSIGN_OR_RETURN(one.registration,
+                     RegisterMemory(device->domain(), one.memory.base, one.memory.bytes, IBV_ACCESS_LOCAL_WRITE));
+  }
+  device_ = std::move(device);
+  return absl::OkStatus();
+}
+
+void VerbsWorker::CloseDevice() {
+  for (Registered& one : registered_) one.registration.reset();
+  // A queue with events that nobody has acknowledged is never destroyed.
+  if (completions_ != nullptr) ibv_ack_cq_events(completions_.get(), std::exchange(unacknowledged_, 0));
+  early_.clear();
+  completions_.reset();
+  notifications_.reset();
+  device_.reset();  // its descriptors leave the epoll set with it
+  lost_ = false;
+}
+
+void VerbsWorker::LoseDevice(const absl::Status& why) {
+  spdlog::warn("verbs: {}", std::string(why.message()));
+  for (const auto& [id, channel] : channels_) channel->End(why, false);
+  lost_ = true;
+}
+
+absl::StatusOr<std::string> VerbsWorker::Listen(const std::string&, AcceptFunction accept) {
+  if (accept_ != nullptr) return absl::FailedPreconditionError("this worker listens already");
+  accept_ = std::move(accept);
+  return device_ == nullptr ? "" : device_->name();
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> VerbsWorker::Connect(const std::string&, ConnectionEvents*) {
+  return absl::FailedPreconditionError("verbs: both ends must be introduced to each other");
+}
+
+absl::Status VerbsWorker::Register(const MemoryRegion& memory) {
+  RETURN_IF_ERROR(OpenDevice());
+  ASSIGN_OR_RETURN(Registration registration,
+                   RegisterMemory(device_->domain(), memory.base, memory.bytes, IBV_ACCESS_LOCAL_WRITE));
+  registered_.push_back({memory, std::move(registration)});
+  return absl::OkStatus();
+}
+
+std::optional<uint32_t> VerbsWorker::KeyOf(const std::byte* memory, uint64_t bytes) const {
+  for (const Registered& one : registered_) {
+    const bool within = memory >= one.memory.base && bytes <= one.memory.bytes &&
+                        static_cast<uint64_t>(memory - one.memory.base) <= one.memory.bytes - bytes;
+    if (within && one.registration != nullptr) return one.registration->lkey;
+  }
+  return std::nullopt;
+}
+
+// Each work request may have a completion, when its queue pair fails.
+absl::Status VerbsWorker::MakeRoom(size_t queue_pairs) {
+  for (const auto& [id, channel] : channels_) queue_pairs += channel->queue_pairs();
+  const size_t wanted = queue_pairs * (kMostSendRequests + kReceives);
+  if (wanted <= static_cast<size_t>(capacity_)) return absl::OkStatus();
+  const size_t most = device_->attributes().max_cqe;
+  const size_t doubled = std::min(std::max<size_t>(wanted, 2 * capacity_), most);
+  if (wanted > most || ibv_resize_cq(completions_.get(), static_cast<int>(doubled)) != 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the RDMA device ", device_->name(), " has no room for another connection"));
+  }
+  capacity_ = completions_->cqe;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<VerbsChannel*> VerbsWorker::AddChannel(VerbsChannel::Role role, size_t queue_pairs) {
+  RETURN_IF_ERROR(OpenDevice());
+  RETURN_IF_ERROR(MakeRoom(queue_pairs));
+  const uint64_t id = ++last_id_;
+  ASSIGN_OR_RETURN(std::unique_ptr<VerbsChannel> owned, VerbsChannel::Create(*this, id, role, queue_pairs));
+  VerbsChannel* const channel = owned.get();
+  channels_.emplace(id, std::move(owned));
+  SetTimer();
+  return channel;
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> VerbsWorker::ConnectIntroduced(const Introduce& introduce,
+                                                                           ConnectionEvents* events) {
+  RETURN_IF_ERROR(OpenDevice());
+  size_t queue_pairs = wanted_queue_pairs_;
+  if (queue_pairs == 0) {
+    queue_pairs = static_cast<size_t>(SpeedOf(device_->port_attributes()) / kGigabitsAQueuePair);
+    queue_pairs = std::clamp<size_t>(queue_pairs, 1, kMostChosenQueuePairs);
+  }
+  ASSIGN_OR_RETURN(VerbsChannel* const channel, AddChannel(VerbsChannel::Role::kClient, queue_pairs));
+  auto connection = std::make_unique<VerbsConnection>(channel);
+  channel->set_events(events);
+  introduce(channel->introduction().Encode(),
+            [alive = alive_, id = channel->id()](const absl::StatusOr<std::string>& answer) {
+              if (*alive != nullptr) (*alive)->OnAnswer(id, answer);
+            });
+  return connection;
+}
+
+void VerbsWorker::OnAnswer(uint64_t id, const absl::StatusOr<std::string>& answer) {
+  VerbsChannel* const channel = Find(id);
+  if (channel == nullptr) return;
+  absl::Status connected = answer.status();
+  if (answer.ok()) {
+    const absl::StatusOr<Introduction> peer = Introduction::Decode(*answer);
+    connected = peer.ok() ? channel->Connect(*peer) : peer.status();
+  }
+  if (!connected.ok()) channel->End(connected, false);
+}
+
+absl::StatusOr<std::string> VerbsWorker::Answer(std::string_view words) {
+  if (accept_ == nullptr) return absl::UnavailableError("nobody listens");
+  ASSIGN_OR_RETURN(const Introduction client, Introduction::Decode(words));
+  ASSIGN_OR_RETURN(VerbsChannel* const channel, AddChannel(VerbsChannel::Role::kServer, client.queue_pairs));
+  auto connection = std::make_unique<VerbsConnection>(channel);
+  RETURN_IF_ERROR(channel->Connect(client));
+  ConnectionEvents* const events = accept_(std::move(connection));
+  if (events == nullptr) return absl::UnavailableError("the server takes no more connections");
+  channel->set_events(events);
+  return channel->introduction().Encode();
+}
+
+VerbsChannel* VerbsWorker::Find(uint64_t id) const {
+  const auto found = channels_.find(id);
+  return found == channels_.end() ? nullptr : found->second.get();
+}
+
+void VerbsWorker::GiveTurn(VerbsChannel* channel) {
+  if (!std::exchange(channel->in_turn_, true)) turns_.push_back(channel->id());
+}
+
+int VerbsWorker::RunTurns() {
+  int done = 0;
+  for (const uint64_t id : std::exchange(turns_, {})) {
+    VerbsChannel* const channel = Find(id);
+    channel->in_turn_ = false;
+    done += channel->Turn(now_);
+    if (channel->disposable() && !channel->in_turn_) channels_.erase(id);
+  }
+  return done;
+}
+
+int VerbsWorker::PollCompletions() {
+  if (completions_ == nullptr) return 0;
+  const std::vector<ibv_wc> early = std::exchange(early_, {});
+  for (const ibv_wc& one : early) Handle(one);
+  if (!early.empty()) return static_cast<int>(early.size());
+  std::array<ibv_wc, kCompletionsAtOnce> completions;
+  const int count = ibv_poll_cq(completions_.get(), kCompletionsAtOnce, completions.data());
+  if (count < 0 && !lost_) {
+    LoseDevice(absl::UnavailableError(absl::StrCat("the completion queue of ", device_->name(), " has failed")));
+  }
+  for (int i = 0; i < count; ++i) Handle(completions[i]);
+  return std::max(count, 0);
+}
+
+void VerbsWorker::Handle(const ibv_wc& completion) {
+  VerbsChannel* const channel = Find(completion.wr_id >> 16);
+  if (channel == nullptr) return;  // of queue pairs that are gone
+  const auto which = static_cast<uint32_t>(completion.wr_id & 0xffff) >> 1;
+  if (completion.status != IBV_WC_SUCCESS) return channel->OnFailed(completion);
+  if ((completion.wr_id & 1) != 0) return channel->OnReceived(which, completion.byte_len);
+  channel->OnSent(which);
+}
+
+int VerbsWorker::Progress() {
+  now_ = absl::Now();
+  int done = PollCompletions();
+  done += RunTurns();
+  if (lost_ && channels_.empty()) CloseDevice();
+  return done;
+}
+
+int VerbsWorker::ReadTimer() {
+  uint64_t times = 0;
+  if (::read(timer_.get(), &times, sizeof(times)) != sizeof(times)) return 0;
+  for (const auto& [id, channel] : channels_) channel->Probe(now_);
+  SetTimer();
+  return 1;
+}
+
+// Runs while there are connections to probe.
+void VerbsWorker::SetTimer() {
+  if (timer_runs_ == !channels_.empty()) return;
+  timer_runs_ = !channels_.empty();
+  itimerspec every{};
+  if (timer_runs_) every.it_interval = every.it_value = absl::ToTimespec(kProbeInterval);
+  ::timerfd_settime(timer_.get(), 0, &every, nullptr);
+}
+
+int VerbsWorker::ReadDeviceEvents() {
+  if (device_ == nullptr) return 0;
+  int done = 0;
+  ibv_async_event event{};
+  while (ibv_get_async_event(device_->context(), &event) == 0) {
+    const std::string what = ibv_event_type_str(event.event_type);
+    const bool fatal = event.event_type == IBV_EVENT_DEVICE_FATAL || event.event_type == IBV_EVENT_CQ_ERR;
+    ibv_ack_async_event(&event);
+    ++done;
+    const absl::Status still = fatal ? absl::UnavailableError(what) : device_->Check();
+    // An event of one queue pair comes with that queue pair's completions.
+    if (!still.ok() && !lost_) LoseDevice(Annotate(still, what));
+  }
+  return done;
+}
+
+bool VerbsWorker::Arm() {
+  if (!turns_.empty() || !early_.empty()) return false;
+  if (ReadTimer() + ReadDeviceEvents() > 0) return false;
+  if (completions_ == nullptr) return true;
+  ibv_cq* queue = nullptr;
+  void* context = nullptr;
+  while (ibv_get_cq_event(notifications_.get(), &queue, &context) == 0) ++unacknowledged_;
+  if (unacknowledged_ >= kAcknowledgeAfter) ibv_ack_cq_events(completions_.get(), std::exchange(unacknowledged_, 0));
+  if (ibv_req_notify_cq(completions_.get(), 0) != 0) return false;
+  // What came before that is told of from Progress().
+  early_.resize(kCompletionsAtOnce);
+  early_.resize(std::max(ibv_poll_cq(completions_.get(), kCompletionsAtOnce, early_.data()), 0));
+  return early_.empty();
+}
+
+}  // namespace droidspeak::verbs
