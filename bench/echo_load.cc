@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status.h"
+#include "common/transport/introduced_transport.h"
 
 namespace droidspeak::bench {
 namespace {
@@ -58,7 +59,7 @@ class EchoLoad::Events final : public ConnectionEvents {
 
 absl::StatusOr<std::unique_ptr<EchoLoad>> EchoLoad::Create(const std::string& transport_name) {
   std::unique_ptr<EchoLoad> load(new EchoLoad);
-  ASSIGN_OR_RETURN(const Transport* const transport, FindTransport(transport_name));
+  ASSIGN_OR_RETURN(const Transport* const transport, FindTransportByAddress(transport_name));
   std::string address = "127.0.0.1:0";
   if (transport_name == "local") {
     address = load->socket_path_ = absl::StrCat("/tmp/droidspeak-echo-", ::getpid(), ".sock");
@@ -91,7 +92,7 @@ absl::StatusOr<double> EchoLoad::Ask(uint32_t request_bytes, uint32_t answer_byt
 }
 
 absl::Status ServeEcho(const std::string& transport_name, const std::string& address) {
-  ASSIGN_OR_RETURN(const Transport* const transport, FindTransport(transport_name));
+  ASSIGN_OR_RETURN(const Transport* const transport, FindTransportByAddress(transport_name));
   ASSIGN_OR_RETURN(const auto worker, transport->CreateWorker());
   Answers answers;
   std::unique_ptr<Connection> connection;

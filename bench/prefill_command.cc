@@ -168,7 +168,7 @@ Command AddPrefillCommand(CLI::App& app) {
   command->add_option("--model", options->model, "Checkpoint, sender and receiver at once")->required();
   command->add_option("--servers", options->servers, "[NAME=]HOST:PORT,...")->required();
   command->add_option("--transport", options->transport, "auto, local, tcp or ucx")
-      ->check(CLI::IsMember({"auto", "local", "tcp", "ucx"}));
+      ->check(CLI::IsMember({"auto", "local", "verbs", "tcp", "ucx"}));
   command->add_option("--dtype", options->dtype, "fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
   command->add_option("--plan", options->plans, "Plans a,b,c")->allow_extra_args(false)->take_all();
   command->add_option("--context", options->context, "Tokens of the context")->check(CLI::Range(1, 1 << 20));

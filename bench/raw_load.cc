@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "bench/raw_messages.h"
 #include "common/base/status.h"
+#include "common/transport/introduced_transport.h"
 
 namespace droidspeak::bench {
 namespace {
@@ -32,7 +33,7 @@ class RawLoad::Events final : public ConnectionEvents {
 };
 
 absl::StatusOr<const Transport*> FindRawTransport(const std::string& name) {
-  return FindTransport(name == "tls" ? "tcp" : name);
+  return FindTransportByAddress(name == "tls" ? "tcp" : name);
 }
 
 SharedKey RawKey() {

@@ -25,10 +25,8 @@ absl::StatusOr<TransportMode> ParseTransport(const std::string& name) {
   if (name == "local") return TransportMode::kLocal;
   if (name == "tcp") return TransportMode::kTcp;
   if (name == "ucx") return TransportMode::kUcx;
-  if (name == "verbs") {
-    return absl::InvalidArgumentError("--transport verbs is not built yet; expected auto, local, tcp or ucx");
-  }
-  return absl::InvalidArgumentError(absl::StrCat("--transport '", name, "': expected auto, local, tcp or ucx"));
+  if (name == "verbs") return TransportMode::kVerbs;
+  return absl::InvalidArgumentError(absl::StrCat("--transport '", name, "': expected auto, local, verbs, tcp or ucx"));
 }
 
 absl::Status CheckLoopback(const char* flag, const HostPort& address) {
@@ -61,7 +59,11 @@ ServerFlags::ServerFlags(Program& program) {
   AddBytesOption(app, "--spill-limit", options_.spill_limit_bytes,
                  "What the RocksDB tier may take on disk, garbage included");
   AddDurationOption(app, "--default-ttl", options_.default_ttl, "How long a block is kept after it was stored");
-  app.add_option("--transport", transport_, "auto, local, tcp or ucx; auto serves local and tcp")->type_name("NAME");
+  app.add_option(
+         "--transport", transport_,
+         "auto, local, verbs, tcp or ucx; auto serves local and tcp, and verbs where there is an RDMA device and no "
+         "TLS (verbs does not encrypt)")
+      ->type_name("NAME");
   app.add_option("--cluster-secret-file", options_.cluster_secret_file,
                  "Secret that all servers of a cluster share, 16 bytes or more (default: random, kept in --spill)")
       ->type_name("FILE");

@@ -81,18 +81,23 @@ std::string HostName() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
 }
 
-// The transport that serves other hosts. `auto` takes tcp: it is the faster one over TCP, and trusts no peer.
-const char* NetworkOf(TransportMode mode) {
+// The transports that serve other hosts. `auto` takes verbs where there is a device, unless TLS was asked for, which
+// verbs does not have; and tcp rather than ucx: it is the faster one over TCP, and trusts no peer.
+std::vector<DataOptions::Network> NetworksOf(TransportMode mode, bool tls) {
   switch (mode) {
     case TransportMode::kLocal:
-      return "";
+      return {};
     case TransportMode::kUcx:
-      return "ucx";
-    case TransportMode::kAuto:
+      return {{"ucx"}};
+    case TransportMode::kVerbs:
+      return {{"verbs"}};
     case TransportMode::kTcp:
+      return {{"tcp", tls}};
+    case TransportMode::kAuto:
       break;
   }
-  return "tcp";
+  if (tls) return {{"tcp", tls}};
+  return {{"verbs", false, /*optional=*/true}, {"tcp"}};
 }
 
 absl::StatusOr<uint64_t> NewEpoch() {
@@ -165,10 +170,9 @@ absl::Status CacheServer::Parts::StartService(const ServerOptions& options) {
                                                if (data_ != nullptr) data_->Wake();
                                              });
   DataOptions data;
-  data.network = NetworkOf(options.transport);
+  // `local` never leaves the host; whoever serves ucx or verbs with TLS has said that they trust the network.
+  data.networks = NetworksOf(options.transport, !options.tls.empty());
   data.serve_local = options.transport == TransportMode::kAuto || options.transport == TransportMode::kLocal;
-  // `local` never leaves the host; whoever serves ucx with TLS has said that it trusts the network.
-  data.encrypt = !options.tls.empty() && data.network == "tcp";
   data.listen = options.data;
   data.local_socket = options.local_socket;
   data.offer_lease = options.offer_lease;
@@ -189,21 +193,28 @@ absl::Status CacheServer::Parts::StartService(const ServerOptions& options) {
   };
   ASSIGN_OR_RETURN(control.epoch, NewEpoch());
   ASSIGN_OR_RETURN(control.transports.host_id, ReadHostId());
-  if (data.serve_local) control.transports.transports.push_back({"local", data_->local_address(), "", false});
-  if (!data.network.empty()) {
-    ASSIGN_OR_RETURN(const Transport* network, FindTransport(data.network));
-    ASSIGN_OR_RETURN(HostPort bound, HostPort::Parse(data_->network_address()));
-    addresses_.data = bound.ToString();
-    if (bound.host == "0.0.0.0" || bound.host == "::") bound.host = HostName();
-    if (!options.advertise.empty()) bound.host = options.advertise;
-    control.transports.transports.push_back({data.network, bound.ToString(), network->version(), data.encrypt});
+  control.introduce = [this](const std::string& transport, const std::string& words) {
+    return data_->Introduce(transport, words);
+  };
+  for (const DataService::Served& served : data_->served()) {
+    ASSIGN_OR_RETURN(const Transport* transport, FindTransport(served.transport));
+    std::string address = served.address;
+    if (served.transport == "local") {
+      addresses_.local_socket = served.address;
+    } else if (!transport->introduces()) {
+      ASSIGN_OR_RETURN(HostPort bound, HostPort::Parse(served.address));
+      addresses_.data = bound.ToString();
+      if (bound.host == "0.0.0.0" || bound.host == "::") bound.host = HostName();
+      if (!options.advertise.empty()) bound.host = options.advertise;
+      address = bound.ToString();
+    }
+    control.transports.transports.push_back({served.transport, address, transport->version(), served.encrypted});
   }
   absl::StatusOr<std::unique_ptr<ControlServer>> started =
       ControlServer::Start(control, *secret_, *sessions_, *store_, service_metrics_);
   if (!started.ok()) return Annotate(started.status(), "--listen");
   control_ = *std::move(started);
   addresses_.listen = control_->address().ToString();
-  addresses_.local_socket = data_->local_address();
   return absl::OkStatus();
 }
 
@@ -213,6 +224,7 @@ absl::Status CacheServer::Parts::StartAdmin(const HostPort& address) {
     store_metrics_->Update();
     service_metrics_.sessions.Set(static_cast<double>(sessions_->size()));
     service_metrics_.inflight_bytes.Set(static_cast<double>(data_->inflight_bytes()));
+    service_metrics_.UpdateResources();
   });
   absl::StatusOr<std::unique_ptr<HttpServer>> started =
       StartAdminServer(address, metrics_, [this] { return AskReadiness(); });

@@ -15,7 +15,7 @@
 
 namespace droidspeak {
 
-enum class TransportMode { kAuto, kLocal, kTcp, kUcx };
+enum class TransportMode { kAuto, kLocal, kTcp, kUcx, kVerbs };
 
 struct ServerOptions {
   std::string name = "cache-0";

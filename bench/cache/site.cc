@@ -15,8 +15,8 @@ namespace droidspeak::bench {
 
 void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   command.add_option("--servers", options.servers, "[NAME=]HOST:PORT,... (default: one is started)");
-  command.add_option("--transport", options.transport, "local, tcp or ucx")
-      ->check(CLI::IsMember({"local", "tcp", "ucx"}));
+  command.add_option("--transport", options.transport, "local, verbs, tcp or ucx")
+      ->check(CLI::IsMember({"local", "verbs", "tcp", "ucx"}));
   command.add_option("--repeats", options.repeats, "Rounds measured")->check(CLI::Range(1, 1000));
   command.add_flag("--json", options.json, "One JSON object on standard output");
 }

@@ -62,6 +62,10 @@ class ControlServer::Impl final : public v1::Control::Service {
                              v1::OpenNamespaceResponse* response) override {
     return Answer(DoOpenNamespace(*context, *request, *response));
   }
+  grpc::Status Introduce(grpc::ServerContext* context, const v1::IntroduceRequest* request,
+                         v1::IntroduceResponse* response) override {
+    return Answer(DoIntroduce(*context, *request, *response));
+  }
   grpc::Status Heartbeat(grpc::ServerContext* context, const v1::HeartbeatRequest* request,
                          v1::HeartbeatResponse* response) override {
     const auto session = SessionOf(*context, *request);
@@ -83,6 +87,8 @@ class ControlServer::Impl final : public v1::Control::Service {
                              v1::OpenSessionResponse& response);
   absl::Status DoOpenNamespace(const grpc::ServerContext& context, const v1::OpenNamespaceRequest& request,
                                v1::OpenNamespaceResponse& response);
+  absl::Status DoIntroduce(const grpc::ServerContext& context, const v1::IntroduceRequest& request,
+                           v1::IntroduceResponse& response);
   // The session that a request names, if it is the caller's.
   template <typename Request>
   absl::StatusOr<std::shared_ptr<Session>> SessionOf(const grpc::ServerContext& context, const Request& request) const {
@@ -209,6 +215,14 @@ absl::Status ControlServer::Impl::DoOpenNamespace(const grpc::ServerContext& con
   sessions_.Renew(*session, SteadyNow());
   response.set_namespace_id(id);
   response.set_namespace_bytes(std::string(bytes.view()));
+  return absl::OkStatus();
+}
+
+absl::Status ControlServer::Impl::DoIntroduce(const grpc::ServerContext& context, const v1::IntroduceRequest& request,
+                                              v1::IntroduceResponse& response) {
+  RETURN_IF_ERROR(SessionOf(context, request).status());
+  ASSIGN_OR_RETURN(const std::string words, options_.introduce(request.transport(), request.words()));
+  response.set_words(words);
   return absl::OkStatus();
 }
 

@@ -35,7 +35,9 @@ struct ControlOptions {
   TlsFiles tls;                                   // empty: none
   std::shared_ptr<const IdentityRules> identity;  // with TLS
   std::function<ServerState()> state;             // for the admin service
-  std::atomic<bool>* drained = nullptr;           // set by the admin service: no new sessions; outlives the server
+  // Takes a client's words to the transport of that name, for its answer.
+  std::function<absl::StatusOr<std::string>(const std::string& transport, const std::string& words)> introduce;
+  std::atomic<bool>* drained = nullptr;  // set by the admin service: no new sessions; outlives the server
 };
 
 // Owns the gRPC server and its few threads; answers requests by the secret, the sessions and the store, which

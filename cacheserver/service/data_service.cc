@@ -12,6 +12,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "cacheserver/service/inbox.h"
 #include "cacheserver/service/peer.h"
 #include "cacheserver/service/scheduler.h"
@@ -23,6 +24,12 @@
 #include "common/transport/transport.h"
 
 namespace droidspeak {
+namespace {
+
+// How long the data thread, which has other things to do, may take to answer an introduction.
+constexpr absl::Duration kIntroductionTimeout = absl::Seconds(2);
+
+}  // namespace
 
 class DataService::Loop {
  public:
@@ -38,12 +45,13 @@ class DataService::Loop {
   void Stop(absl::Duration grace);
   void Wake() { inbox_->Wake(); }
   uint64_t inflight_bytes() const { return scheduler_.inflight_bytes(); }
-  const std::string& network_address() const { return network_address_; }
-  const std::string& local_address() const { return local_address_; }
+  const std::vector<Served>& served() const { return served_; }
+  absl::StatusOr<std::string> Introduce(const std::string& transport, const std::string& words);
 
  private:
-  absl::StatusOr<std::string> Serve(const char* transport, const char* flag, const std::string& address);
-  ConnectionEvents* Accept(const char* transport, std::unique_ptr<Connection> connection);
+  absl::Status Serve(const std::string& transport, bool encrypt, const char* flag, const std::string& address);
+  std::string LocalSocket() const;
+  ConnectionEvents* Accept(const std::string& transport, std::unique_ptr<Connection> connection);
   std::optional<std::string> TlsKeyNamed(std::string_view name) const;
   void Run(const std::stop_token& stop);
   int Round();
@@ -55,12 +63,11 @@ class DataService::Loop {
   const std::shared_ptr<Inbox> inbox_;
   Scheduler scheduler_;
   DataContext context_;
-  std::string network_address_;
-  std::string local_address_;
+  std::vector<Served> served_;
   std::atomic<int64_t> grace_ms_{0};
 
   // Of the data thread, once it runs. Workers outlive the peers' connections.
-  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::unique_ptr<Worker>> workers_;  // by the index of served_
   absl::flat_hash_set<std::shared_ptr<Peer>> peers_;
   absl::Time next_tick_ = absl::InfinitePast();
   absl::Time drain_until_ = absl::InfiniteFuture();
@@ -71,29 +78,37 @@ class DataService::Loop {
 };
 
 absl::Status DataService::Loop::Start() {
-  if (!options_.network.empty()) {
-    ASSIGN_OR_RETURN(network_address_, Serve(options_.network.c_str(), "--data", options_.listen.ToString()));
+  for (const DataOptions::Network& network : options_.networks) {
+    const absl::Status status = Serve(network.transport, network.encrypt, "--data", options_.listen.ToString());
+    if (!status.ok() && !network.optional) return status;
+    if (!status.ok()) spdlog::info("{} is not served: {}", network.transport, std::string(status.message()));
   }
   if (options_.serve_local) {
-    std::string path = options_.local_socket;
-    if (path.empty()) {
-      const size_t colon = network_address_.rfind(':');
-      path = network_address_.empty() ? absl::StrCat("/tmp/droidspeak-pid", getpid(), ".sock")
-                                      : absl::StrCat("/tmp/droidspeak-", network_address_.substr(colon + 1), ".sock");
-    }
-    ASSIGN_OR_RETURN(local_address_, Serve("local", "--local-socket", path));
+    RETURN_IF_ERROR(Serve("local", false, "--local-socket", LocalSocket()));
+    // The fastest, for those who can use it.
+    std::rotate(served_.begin(), served_.end() - 1, served_.end());
+    std::rotate(workers_.begin(), workers_.end() - 1, workers_.end());
   }
   thread_ = std::make_unique<Thread>("data", [this](const std::stop_token& stop) { Run(stop); });
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> DataService::Loop::Serve(const char* transport, const char* flag,
-                                                     const std::string& address) {
+std::string DataService::Loop::LocalSocket() const {
+  if (!options_.local_socket.empty()) return options_.local_socket;
+  for (const Served& served : served_) {
+    const absl::StatusOr<HostPort> address = HostPort::Parse(served.address);
+    if (address.ok()) return absl::StrCat("/tmp/droidspeak-", address->port, ".sock");
+  }
+  return absl::StrCat("/tmp/droidspeak-pid", getpid(), ".sock");
+}
+
+absl::Status DataService::Loop::Serve(const std::string& transport, bool encrypt, const char* flag,
+                                      const std::string& address) {
   ASSIGN_OR_RETURN(const Transport* found, FindTransport(transport));
   ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, found->CreateWorker());
   const HostArena& arena = context_.store.arena();
   RETURN_IF_ERROR(worker->Register({arena.base(), arena.bytes(), arena.fd()}));
-  if (options_.encrypt && transport == options_.network) {
+  if (encrypt) {
     RETURN_IF_ERROR(worker->AcceptEncryptedOnly([this](std::string_view name) { return TlsKeyNamed(name); }));
   }
   absl::StatusOr<std::string> bound = worker->Listen(
@@ -101,7 +116,27 @@ absl::StatusOr<std::string> DataService::Loop::Serve(const char* transport, cons
       [this, transport](std::unique_ptr<Connection> connection) { return Accept(transport, std::move(connection)); });
   if (!bound.ok()) return Annotate(bound.status(), absl::StrCat(flag, " ", address));
   workers_.push_back(std::move(worker));
-  return bound;
+  served_.push_back({transport, *std::move(bound), encrypt});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> DataService::Loop::Introduce(const std::string& transport, const std::string& words) {
+  const auto found =
+      std::find_if(served_.begin(), served_.end(), [&](const Served& served) { return served.transport == transport; });
+  if (found == served_.end()) {
+    return absl::InvalidArgumentError(absl::StrCat("transport '", transport, "' is not served here"));
+  }
+  struct Question {
+    absl::StatusOr<std::string> answer = absl::UnavailableError("the server is shutting down");
+    absl::Notification answered;
+  };
+  const auto question = std::make_shared<Question>();
+  inbox_->Post([this, question, words, index = found - served_.begin()] {
+    if (index < static_cast<std::ptrdiff_t>(workers_.size())) question->answer = workers_[index]->Answer(words);
+    question->answered.Notify();
+  });
+  if (question->answered.WaitForNotificationWithTimeout(kIntroductionTimeout)) return question->answer;
+  return absl::UnavailableError("the data plane does not answer");
 }
 
 std::optional<std::string> DataService::Loop::TlsKeyNamed(std::string_view name) const {
@@ -111,7 +146,7 @@ std::optional<std::string> DataService::Loop::TlsKeyNamed(std::string_view name)
   return TlsKeyOf(session->id(), session->data_key()).key;
 }
 
-ConnectionEvents* DataService::Loop::Accept(const char* transport, std::unique_ptr<Connection> connection) {
+ConnectionEvents* DataService::Loop::Accept(const std::string& transport, std::unique_ptr<Connection> connection) {
   const auto strangers = static_cast<size_t>(
       std::count_if(peers_.begin(), peers_.end(), [](const auto& peer) { return !peer->authenticated(); }));
   if (context_.draining || peers_.size() >= tuning::kConnections || strangers >= tuning::kUnauthenticatedConnections) {
@@ -207,11 +242,11 @@ absl::StatusOr<std::unique_ptr<DataService>> DataService::Start(const DataOption
 
 DataService::DataService(std::unique_ptr<Loop> loop) : loop_(std::move(loop)) {}
 DataService::~DataService() = default;
-const std::string& DataService::network_address() const {
-  return loop_->network_address();
+const std::vector<DataService::Served>& DataService::served() const {
+  return loop_->served();
 }
-const std::string& DataService::local_address() const {
-  return loop_->local_address();
+absl::StatusOr<std::string> DataService::Introduce(const std::string& transport, const std::string& words) {
+  return loop_->Introduce(transport, words);
 }
 void DataService::Wake() {
   loop_->Wake();

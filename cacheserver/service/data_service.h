@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -17,9 +18,13 @@
 namespace droidspeak {
 
 struct DataOptions {
-  std::string network = "tcp";  // the transport that serves --data: tcp or ucx; empty: none
-  HostPort listen;
-  bool encrypt = false;  // --data, with keys of the sessions
+  struct Network {
+    std::string transport;
+    bool encrypt = false;   // with keys of the sessions
+    bool optional = false;  // where it cannot be used, the others will do
+  };
+  std::vector<Network> networks = {{"tcp"}};  // what serves other hosts, best first
+  HostPort listen;                            // of the one that has an address, if any
   bool serve_local = true;
   std::string local_socket;  // empty: /tmp/droidspeak-PORT.sock, named after the port of --data, or after the process
   absl::Duration offer_lease = absl::Seconds(30);
@@ -38,9 +43,16 @@ class DataService {
   DataService(const DataService&) = delete;
   DataService& operator=(const DataService&) = delete;
 
-  // What clients connect to; empty when that transport is not served. HOST is the one listened on.
-  const std::string& network_address() const;
-  const std::string& local_address() const;
+  // What clients connect to, best first. HOST of an address is the one listened on.
+  struct Served {
+    std::string transport;
+    std::string address;
+    bool encrypted = false;
+  };
+  const std::vector<Served>& served() const;
+
+  // The answer of a transport to a client that has to be introduced (Worker::Answer).
+  [[nodiscard]] absl::StatusOr<std::string> Introduce(const std::string& transport, const std::string& words);
 
   // Looks at sessions now rather than at the next tick.
   void Wake();

@@ -5,11 +5,12 @@
 
 #include "absl/strings/ascii.h"
 #include "common/base/check.h"
+#include "common/transport/transport.h"
 
 namespace droidspeak {
 namespace {
 
-constexpr std::array<const char*, ServiceMetrics::kTransports> kTransportNames = {"local", "tcp", "ucx"};
+constexpr std::array<const char*, ServiceMetrics::kTransports> kTransportNames = {"local", "tcp", "ucx", "verbs"};
 
 }  // namespace
 
@@ -45,6 +46,17 @@ prometheus::Counter& ServiceMetrics::FetchBytes(std::string_view transport, Kind
   const auto name = std::find(kTransportNames.begin(), kTransportNames.end(), transport);
   DROIDSPEAK_CHECK(name != kTransportNames.end());
   return *fetch_bytes_[name - kTransportNames.begin()][static_cast<size_t>(kind)][tier];
+}
+
+void ServiceMetrics::UpdateResources() {
+  for (const Transport* transport : AllTransports()) {
+    for (const Transport::Resource& resource : transport->resources()) {
+      metrics_
+          .Gauge("transport_resources", "What a transport holds or has counted: registrations, queue pairs and so on.",
+                 {{"transport", std::string(transport->name())}, {"resource", resource.name}})
+          .Set(static_cast<double>(resource.count));
+    }
+  }
 }
 
 void ServiceMetrics::Rejected(absl::StatusCode code) {

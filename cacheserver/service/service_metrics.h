@@ -19,7 +19,7 @@ inline constexpr std::array<const char*, 2> kKindNames = {"kv", "e"};
 // Looked up once, at start. Thread-safe; outlived by the Metrics that it was made from.
 class ServiceMetrics {
  public:
-  static constexpr size_t kTransports = 3;
+  static constexpr size_t kTransports = 4;
 
   explicit ServiceMetrics(Metrics& metrics);
 
@@ -27,6 +27,8 @@ class ServiceMetrics {
   prometheus::Counter& FetchBytes(std::string_view transport, Kind kind, size_t tier);
   // A request refused, by why.
   void Rejected(absl::StatusCode code);
+  // What transports hold now.
+  void UpdateResources();
 
   prometheus::Histogram& fetch_seconds;
   prometheus::Counter& store_bytes;
@@ -39,7 +41,7 @@ class ServiceMetrics {
 
  private:
   Metrics& metrics_;
-  // transport (local, tcp, ucx) x kind x tier
+  // transport (local, tcp, ucx, verbs) x kind x tier
   std::array<std::array<std::array<prometheus::Counter*, 3>, 2>, kTransports> fetch_bytes_;
 };
 

@@ -169,7 +169,7 @@ Command AddVerifyCommand(CLI::App& app) {
       "verify", "Store random blocks on each server, find, fetch and compare them, and remove them again");
   const auto transport = std::make_shared<std::string>("auto");
   command->add_option("--transport", *transport, "Refuse anything else than that")
-      ->check(CLI::IsMember({"auto", "local", "tcp", "ucx"}))
+      ->check(CLI::IsMember({"auto", "local", "verbs", "tcp", "ucx"}))
       ->type_name("NAME");
   return {command, [transport](const Settings& settings) {
             const Ask ask = [&](AdminClient& server, Json& answer) -> absl::Status {

@@ -20,8 +20,8 @@ namespace {
 // What this client can use, best first.
 std::vector<std::string> AllowedTransports(const ClientOptions& options) {
   if (options.transport != "auto") return {options.transport};
-  if (!options.tls.empty()) return {"local", "tcp"};  // ucx does not encrypt
-  return {"local", "tcp", "ucx"};
+  if (!options.tls.empty()) return {"local", "tcp"};  // the others do not encrypt
+  return {"local", "verbs", "tcp", "ucx"};
 }
 
 }  // namespace

@@ -134,6 +134,18 @@ absl::StatusOr<ControlChannel::OpenedNamespace> ControlChannel::OpenNamespace(co
   return opened;
 }
 
+absl::StatusOr<std::string> ControlChannel::Introduce(const SessionInfo& session, const std::string& words,
+                                                      absl::Duration timeout, const std::stop_token& stop) {
+  v1::IntroduceRequest request;
+  request.set_session_id(session.id);
+  request.set_session_key(session.key.data(), session.key.size());
+  request.set_transport(session.transport);
+  request.set_words(words);
+  v1::IntroduceResponse response;
+  RETURN_IF_ERROR(stub()->Call(&v1::Control::Stub::Introduce, request, response, timeout, stop));
+  return response.words();
+}
+
 absl::Status ControlChannel::Heartbeat(const SessionInfo& session, absl::Duration timeout,
                                        const std::stop_token& stop) {
   v1::HeartbeatRequest request;

@@ -45,6 +45,10 @@ class ControlChannel {
                                                               const std::optional<Digest>& adapter,
                                                               const Layout& layout, absl::Duration timeout);
 
+  // Takes words to the session's transport at the server, and brings its answer.
+  [[nodiscard]] absl::StatusOr<std::string> Introduce(const SessionInfo& session, const std::string& words,
+                                                      absl::Duration timeout, const std::stop_token& stop);
+
   // NOT_FOUND: the server does not know the session (any more).
   [[nodiscard]] absl::Status Heartbeat(const SessionInfo& session, absl::Duration timeout, const std::stop_token& stop);
   void CloseSession(const SessionInfo& session, absl::Duration timeout);

@@ -30,9 +30,11 @@ uint64_t AnsweredRequest(const wire::Message& message) {
 
 }  // namespace
 
-Link::Link(Reactor& reactor, SessionInfo session, std::function<void(const absl::Status&)> on_closed)
+Link::Link(Reactor& reactor, SessionInfo session, Introduce introduce,
+           std::function<void(const absl::Status&)> on_closed)
     : reactor_(reactor),
       session_(std::move(session)),
+      introduce_(std::move(introduce)),
       on_closed_(std::move(on_closed)),
       handshake_(session_.id, kConnection, session_.key) {}
 
@@ -51,9 +53,7 @@ void Link::Connect() {
     Ended(absl::InternalError(absl::StrCat("no worker for transport '", session_.transport, "'")));
     return;
   }
-  absl::StatusOr<std::unique_ptr<Connection>> connection =
-      session_.encrypted ? worker->ConnectEncrypted(session_.address, TlsKeyOf(session_.id, session_.key), this)
-                         : worker->Connect(session_.address, this);
+  absl::StatusOr<std::unique_ptr<Connection>> connection = ConnectBy(*worker);
   if (!connection.ok()) {
     Ended(connection.status());
     return;
@@ -62,6 +62,12 @@ void Link::Connect() {
   self_ = shared_from_this();
   const absl::Status sent = connection_->Send(handshake_.Start());
   if (!sent.ok()) GiveUp(sent);
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> Link::ConnectBy(Worker& worker) {
+  if (session_.introduced) return worker.ConnectIntroduced(introduce_, this);
+  if (!session_.encrypted) return worker.Connect(session_.address, this);
+  return worker.ConnectEncrypted(session_.address, TlsKeyOf(session_.id, session_.key), this);
 }
 
 void Link::Submit(uint64_t id, std::shared_ptr<Pending> pending, const wire::Message& message) {

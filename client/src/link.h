@@ -37,8 +37,9 @@ struct SessionInfo {
   std::string server_name;
   std::string transport;
   std::string address;
-  bool encrypted = false;  // with a key that follows from `key`
-  std::string reason;      // why this transport
+  bool encrypted = false;   // with a key that follows from `key`
+  bool introduced = false;  // over the control plane, not by its address
+  std::string reason;       // why this transport
 };
 
 // Made anew for each connection: a link that has closed stays closed. Thread-safe; the connection itself is touched on
@@ -46,7 +47,8 @@ struct SessionInfo {
 class Link : public ConnectionEvents, public std::enable_shared_from_this<Link> {
  public:
   // `on_closed` is called once, on the reactor's thread, when the link has closed (also when it never came up).
-  Link(Reactor& reactor, SessionInfo session, std::function<void(const absl::Status&)> on_closed);
+  // `introduce` is for transports that need it.
+  Link(Reactor& reactor, SessionInfo session, Introduce introduce, std::function<void(const absl::Status&)> on_closed);
 
   // Connects and says hello; `on_ready` is called on the reactor's thread once the link is live. `regions` are
   // announced before that.
@@ -75,6 +77,7 @@ class Link : public ConnectionEvents, public std::enable_shared_from_this<Link> 
 
  private:
   void Connect();
+  absl::StatusOr<std::unique_ptr<Connection>> ConnectBy(Worker& worker);
   void Disconnect();
   absl::Status Handle(absl::Span<const std::byte> bytes);
   absl::Status BecomeLive();
@@ -83,6 +86,7 @@ class Link : public ConnectionEvents, public std::enable_shared_from_this<Link> 
 
   Reactor& reactor_;
   const SessionInfo session_;
+  const Introduce introduce_;
   std::atomic<uint64_t> next_request_id_{1};
   std::atomic<bool> live_{false};
 

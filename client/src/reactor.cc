@@ -36,7 +36,9 @@ absl::StatusOr<std::unique_ptr<Reactor>> Reactor::Create(const std::vector<std::
       driven.push_back({name, *std::move(worker)});
     } else {
       reasons.push_back(absl::StrCat(name, ": ", worker.status().message()));
-      spdlog::warn("transport {} cannot be used here: {}", name, std::string(worker.status().message()));
+      // Most hosts have no RDMA device: that is nothing to be told of.
+      const auto level = absl::IsNotFound(worker.status()) ? spdlog::level::debug : spdlog::level::warn;
+      spdlog::log(level, "transport {} cannot be used here: {}", name, std::string(worker.status().message()));
     }
   }
   if (driven.empty()) {

@@ -124,6 +124,7 @@ absl::Status ServerSession::Establish(const std::stop_token& stop) {
   // Here, where nobody else has to wait for a look-up.
   ASSIGN_OR_RETURN(const Transport* const transport, FindTransport(opened.session.transport));
   ASSIGN_OR_RETURN(opened.session.address, transport->Resolve(opened.session.address));
+  opened.session.introduced = transport->introduces();
   const SessionInfo& session = opened.session;
   if (!address_.name.empty() && session.server_name != address_.name) {
     return absl::FailedPreconditionError(absl::StrCat("the server at ", address_.host_port, " calls itself '",
@@ -131,12 +132,17 @@ absl::Status ServerSession::Establish(const std::stop_token& stop) {
   }
   RETURN_IF_ERROR(directory_.AgreeOnSecret(opened.secret_id, session.server_name));
   {
-    const auto link = std::make_shared<Link>(reactor_, session, [this, id = session.id](const absl::Status& why) {
+    auto introduce = [this, id = session.id](std::string words, Answered answered) {
+      absl::MutexLock lock(&mutex_);
+      introduction_ = Introduction{id, std::move(words), std::move(answered)};
+    };
+    auto on_closed = [this, id = session.id](const absl::Status& why) {
       absl::MutexLock lock(&mutex_);
       if (link_ != nullptr && link_->session().id != id) return;  // an earlier link's late end
       link_state_ = LinkState::kClosed;
       closed_why_ = why;
-    });
+    };
+    const auto link = std::make_shared<Link>(reactor_, session, std::move(introduce), std::move(on_closed));
     {
       absl::MutexLock lock(&mutex_);
       link_ = link;
@@ -149,7 +155,7 @@ absl::Status ServerSession::Establish(const std::stop_token& stop) {
       });
     }
   }
-  RETURN_IF_ERROR(WaitUntilReady());
+  RETURN_IF_ERROR(WaitUntilReady(stop));
   for (int i = 0; i < directory_.namespaces(); ++i) {
     const absl::Status namespace_opened = OpenOnServer(session, i);
     if (absl::IsInvalidArgument(namespace_opened) || absl::IsResourceExhausted(namespace_opened)) {
@@ -164,12 +170,24 @@ absl::Status ServerSession::Establish(const std::stop_token& stop) {
   return absl::OkStatus();
 }
 
-absl::Status ServerSession::WaitUntilReady() {
+absl::Status ServerSession::WaitUntilReady(const std::stop_token& stop) {
+  const absl::Time deadline = absl::Now() + connect_timeout_;
   absl::MutexLock lock(&mutex_);
   const auto settled = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return link_state_ != LinkState::kConnecting || stopping_;
+    return link_state_ != LinkState::kConnecting || stopping_ || introduction_.has_value();
   };
-  if (!mutex_.AwaitWithTimeout(absl::Condition(&settled), connect_timeout_)) {
+  bool in_time;
+  while ((in_time = mutex_.AwaitWithDeadline(absl::Condition(&settled), deadline)) && introduction_.has_value()) {
+    const Introduction asked = *std::exchange(introduction_, std::nullopt);
+    const std::shared_ptr<Link> link = link_;
+    if (asked.session != link->session().id) continue;
+    mutex_.Unlock();
+    const absl::StatusOr<std::string> answer =
+        channel_.Introduce(link->session(), asked.words, deadline - absl::Now(), stop);
+    reactor_.Post([answered = asked.answered, answer] { answered(answer); });
+    mutex_.Lock();
+  }
+  if (!in_time) {
     return absl::DeadlineExceededError(absl::StrCat("no data-plane connection to ", link_->session().transport, ":",
                                                     link_->session().address, " within ",
                                                     absl::FormatDuration(connect_timeout_)));

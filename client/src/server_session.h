@@ -50,10 +50,16 @@ class ServerSession {
 
  private:
   enum class LinkState { kConnecting, kReady, kClosed };
+  // What a link has to tell the server, for the session's thread to carry.
+  struct Introduction {
+    uint64_t session;
+    std::string words;
+    Answered answered;  // on the reactor's thread
+  };
 
   void Run(const std::stop_token& stop);
   absl::Status Establish(const std::stop_token& stop);
-  absl::Status WaitUntilReady();
+  absl::Status WaitUntilReady(const std::stop_token& stop);
   absl::Status OpenOnServer(const SessionInfo& session, int namespace_index);
   void KeepAlive(const std::stop_token& stop);
   void Retire(const absl::Status& why);
@@ -71,6 +77,7 @@ class ServerSession {
   std::shared_ptr<Link> link_ ABSL_GUARDED_BY(mutex_);
   LinkState link_state_ ABSL_GUARDED_BY(mutex_) = LinkState::kClosed;
   absl::Status closed_why_ ABSL_GUARDED_BY(mutex_);
+  std::optional<Introduction> introduction_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::optional<uint32_t>> namespace_ids_ ABSL_GUARDED_BY(mutex_);  // by the directory's index
   std::vector<std::shared_ptr<Link>> retired_;  // the session's thread: closed links whose memory may still be touched
 

@@ -34,9 +34,10 @@ struct ServerAddress {
 
 struct ClientOptions {
   std::vector<ServerAddress> servers;
-  std::string transport = "auto";  // or local, tcp, ucx: refuse anything else than that
+  std::string transport = "auto";  // or local, verbs, tcp, ucx: refuse anything else than that
   // This client's certificate and whom it believes. With them a server must show a certificate for the host in its
-  // address, and all that leaves this host is encrypted; except over `ucx`, which is never chosen by `auto` then.
+  // address, and all that leaves this host is encrypted; except over `ucx` and `verbs`, which `auto` never chooses
+  // then.
   TlsFiles tls;
   bool verify_checksums = true;
   absl::Duration connect_timeout = absl::Seconds(5);
@@ -153,7 +154,7 @@ struct NamespaceHandle {
 
 struct ServerConnection {
   std::string server;
-  std::string transport;  // local, tcp or ucx
+  std::string transport;  // local, verbs, tcp or ucx
   std::string reason;     // why this one, for people
 };
 

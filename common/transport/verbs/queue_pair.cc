@@ -63,8 +63,8 @@ absl::StatusOr<QueuePair> QueuePair::Create(const Device& device, ibv_pd* domain
   attributes.qp_state = IBV_QPS_INIT;
   attributes.port_num = device.port();
   attributes.qp_access_flags = remote_access ? IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE : 0;
-  RETURN_IF_ERROR(Modify(owned.get(), attributes,
-                         IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS, "INIT"));
+  RETURN_IF_ERROR(
+      Modify(owned.get(), attributes, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS, "INIT"));
   return QueuePair(std::move(owned), RandomPacketNumber(), wanted.cap.max_inline_data);
 }
 
@@ -101,10 +101,10 @@ absl::Status QueuePair::Connect(const Device& device, const Introduction& peer, 
   attributes.rnr_retry = kReceiverNotReadyRetries;
   attributes.max_rd_atomic =
       static_cast<uint8_t>(std::min<int>({device.attributes().max_qp_init_rd_atom, kMostReads, peer.reads}));
-  return Modify(queue_pair_.get(), attributes,
-                IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-                    IBV_QP_MAX_QP_RD_ATOMIC,
-                "RTS");
+  return Modify(
+      queue_pair_.get(), attributes,
+      IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC,
+      "RTS");
 }
 
 absl::Status QueuePair::Receive(uint64_t id, std::byte* memory, uint32_t bytes, uint32_t key) {

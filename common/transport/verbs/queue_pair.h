@@ -29,8 +29,8 @@ struct Posted {
   uint64_t transfer;  // its number, or kFrame
 };
 
-// Work requests are collected and posted as one list; few of them are signalled, the last one always, and the completion
-// of one is that of all before it. Not thread-safe.
+// Work requests are collected and posted as one list; few of them are signalled, the last one always, and the
+// completion of one is that of all before it. Not thread-safe.
 class QueuePair {
  public:
   // In the state INIT, in `domain`, with completions in `completions`. `remote_access`: the peer may read and write
@@ -47,7 +47,8 @@ class QueuePair {
   [[nodiscard]] absl::Status Receive(uint64_t id, std::byte* memory, uint32_t bytes, uint32_t key);
 
   // Adds to the list. Frames and pieces have bounds of their own, which the caller keeps.
-  void Add(const Posted& what, ibv_wr_opcode opcode, const ibv_sge& local, uint64_t remote = 0, uint32_t remote_key = 0);
+  void Add(const Posted& what, ibv_wr_opcode opcode, const ibv_sge& local, uint64_t remote = 0,
+           uint32_t remote_key = 0);
   // Posts the list, with `id` for its completions.
   [[nodiscard]] absl::Status Post(uint64_t id);
   bool has_list() const { return !list_.empty(); }
@@ -65,8 +66,8 @@ class QueuePair {
   uint32_t first_packet_;
   uint32_t max_inline_;
   std::vector<ibv_send_wr> list_;
-  std::vector<ibv_sge> places_;  // of list_
-  std::deque<Posted> posted_;    // and not completed, list_ included
+  std::vector<ibv_sge> places_;   // of list_
+  std::deque<Posted> posted_;     // and not completed, list_ included
   std::deque<size_t> signalled_;  // how many of them end with each completion
   size_t pieces_ = 0;
 };

@@ -34,8 +34,8 @@ inline constexpr size_t kMaxQueuedBytes = size_t{8} << 20;
 // Owned by the worker, which keeps it until nothing moves any more, and by the user's VerbsConnection for its calls.
 // Events are told from the worker's Progress() only. Not thread-safe.
 //
-// Frames and transfers share the first queue pair, whose order is what makes a message follow the pushes before it; with
-// several queue pairs a message waits for the completion of those that went elsewhere.
+// Frames and transfers share the first queue pair, whose order is what makes a message follow the pushes before it;
+// with several queue pairs a message waits for the completion of those that went elsewhere.
 //
 // Ending: open → ending (nothing new starts; the client's memory is out of the peer's reach; a goodbye is on its way) →
 // closed (the queue pairs are destroyed: no byte moves any more; OnClosed has been told).
@@ -147,7 +147,7 @@ class VerbsChannel {
   bool in_turn_ = false;  // kept by the worker
 
   // In the order of destruction, last to first: queue pairs, registrations, domain.
-  ProtectionDomain own_domain_;  // a client's: what one server may touch, another may not
+  ProtectionDomain own_domain_;    // a client's: what one server may touch, another may not
   std::vector<std::byte> frames_;  // receives, then sends
   Registration frames_registration_;
   std::map<uint32_t, Registration> announced_;  // a client's regions

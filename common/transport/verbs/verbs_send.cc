@@ -50,9 +50,9 @@ absl::Status VerbsChannel::AnnounceRegion(uint32_t region, const MemoryRegion& m
                      IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ);
   absl::Status announced = registration.status();
   if (announced.ok()) {
-    announced = Queue(FrameType::kAnnounce, BytesOf(AnnouncePayload{region, (*registration)->rkey,
-                                                                    reinterpret_cast<uint64_t>(memory.base),
-                                                                    memory.bytes}));
+    announced = Queue(
+        FrameType::kAnnounce,
+        BytesOf(AnnouncePayload{region, (*registration)->rkey, reinterpret_cast<uint64_t>(memory.base), memory.bytes}));
   }
   if (!announced.ok()) {
     regions_.Remove(region).IgnoreError();
@@ -92,9 +92,8 @@ absl::Status VerbsChannel::StartTransfer(ibv_wr_opcode opcode, std::byte* local,
   if (const std::optional<uint32_t> key = worker_.KeyOf(local, range.bytes); key.has_value()) {
     transfer.local_key = *key;
   } else {
-    ASSIGN_OR_RETURN(transfer.own,
-                     RegisterMemory(device_->domain(), local, range.bytes,
-                                    opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_LOCAL_WRITE : 0));
+    ASSIGN_OR_RETURN(transfer.own, RegisterMemory(device_->domain(), local, range.bytes,
+                                                  opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_LOCAL_WRITE : 0));
     transfer.local_key = transfer.own->lkey;
   }
   if (opcode == IBV_WR_RDMA_WRITE) transfer.push_number = pushes_started_++;
@@ -156,13 +155,12 @@ int VerbsChannel::AddFrames() {
 int VerbsChannel::AddPieces() {
   int added = 0;
   while (next_to_post_ < transfers_started_) {
-    const auto queue = std::min_element(queues_.begin(), queues_.end(), [](const QueuePair& a, const QueuePair& b) {
-      return a.pieces() < b.pieces();
-    });
+    const auto queue = std::min_element(queues_.begin(), queues_.end(),
+                                        [](const QueuePair& a, const QueuePair& b) { return a.pieces() < b.pieces(); });
     if (queue->pieces() >= kMostPieces) break;
     Transfer& transfer = transfers_.at(next_to_post_);
-    const uint64_t bytes = std::min({transfer.bytes - transfer.posted, kPieceBytes,
-                                     uint64_t{device_->port_attributes().max_msg_sz}});
+    const uint64_t bytes =
+        std::min({transfer.bytes - transfer.posted, kPieceBytes, uint64_t{device_->port_attributes().max_msg_sz}});
     const ibv_sge place{reinterpret_cast<uint64_t>(transfer.local + transfer.posted), static_cast<uint32_t>(bytes),
                         transfer.local_key};
     queue->Add({next_to_post_}, transfer.opcode, place, transfer.remote + transfer.posted, transfer.remote_key);

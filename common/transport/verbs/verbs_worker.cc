@@ -82,7 +82,8 @@ absl::Status VerbsWorker::OpenDevice() {
   if (device_ != nullptr) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::shared_ptr<Device> device, Device::Open());
   notifications_.reset(ibv_create_comp_channel(device->context()));
-  if (notifications_ == nullptr) return ErrnoStatus(errno, absl::StrCat("making a completion channel of ", device->name()));
+  if (notifications_ == nullptr)
+    return ErrnoStatus(errno, absl::StrCat("making a completion channel of ", device->name()));
   const int flags = ::fcntl(notifications_->fd, F_GETFL);
   if (flags < 0 || ::fcntl(notifications_->fd, F_SETFL, flags | O_NONBLOCK) != 0) {
     return ErrnoStatus(errno, "setting up a completion channel");

@@ -90,7 +90,7 @@ class VerbsWorker final : public Worker {
   int capacity_ = 0;             // of it
   unsigned unacknowledged_ = 0;  // events of it
   std::vector<ibv_wc> early_;    // that were found when the worker was to be armed
-  bool lost_ = false;  // the device has failed
+  bool lost_ = false;            // the device has failed
   bool timer_runs_ = false;
   absl::Time now_;
   uint64_t last_id_ = 0;
