@@ -11,6 +11,7 @@
 #include "bench/raw_messages.h"
 #include "bench/report.h"
 #include "bench/ucx_perftest.h"
+#include "bench/verbs_perftest.h"
 #include "common/base/bytes.h"
 #include "common/base/status.h"
 
@@ -29,6 +30,10 @@ struct RawOptions {
 // as a data set of extents does not.
 constexpr uint64_t kColdMessageBytes = 256 << 20;
 
+// Of perftest's latency.
+constexpr uint64_t kSmallBytes = 64;
+constexpr uint64_t kSmallMessages = 1000;
+
 // Copies everything from one arena to another, extent by extent.
 RawTimes Copy(const HostArena& from, HostArena& to, const RawShape& shape) {
   const absl::Time start = absl::Now();
@@ -40,8 +45,33 @@ RawTimes Copy(const HostArena& from, HostArena& to, const RawShape& shape) {
 }
 
 struct Samples {
-  std::vector<double> push, pull, push_cpu, pull_cpu, first_layer_ms, copy, copy_cpu, am, tag, cold;
+  std::vector<double> push, pull, push_cpu, pull_cpu, first_layer_ms, copy, copy_cpu;
+  std::vector<double> am, tag, cold;                  // ucx_perftest
+  std::vector<double> ib_write, ib_read, ib_latency;  // perftest
 };
+
+absl::Status MeasureUcxPerftest(const RawShape& shape, bool keep, Samples& samples) {
+  ASSIGN_OR_RETURN(const double am, UcxPerftest("ucp_am_bw", shape.extent_bytes, shape.total_bytes()));
+  ASSIGN_OR_RETURN(const double tag, UcxPerftest("tag_bw", shape.extent_bytes, shape.total_bytes()));
+  ASSIGN_OR_RETURN(const double cold, UcxPerftest("tag_bw", kColdMessageBytes, shape.total_bytes()));
+  if (!keep) return absl::OkStatus();
+  samples.am.push_back(am / 1e9);
+  samples.tag.push_back(tag / 1e9);
+  samples.cold.push_back(cold / 1e9);
+  return absl::OkStatus();
+}
+
+absl::Status MeasureVerbsPerftest(const RawShape& shape, bool keep, Samples& samples) {
+  const uint64_t extents = std::max<uint64_t>(10, shape.total_bytes() / shape.extent_bytes);
+  ASSIGN_OR_RETURN(const double write, VerbsPerftest("ib_write_bw", shape.extent_bytes, extents));
+  ASSIGN_OR_RETURN(const double read, VerbsPerftest("ib_read_bw", shape.extent_bytes, extents));
+  ASSIGN_OR_RETURN(const double latency, VerbsPerftest("ib_write_lat", kSmallBytes, kSmallMessages));
+  if (!keep) return absl::OkStatus();
+  samples.ib_write.push_back(write / 1e9);
+  samples.ib_read.push_back(read / 1e9);
+  samples.ib_latency.push_back(latency);
+  return absl::OkStatus();
+}
 
 absl::Status Measure(const RawOptions& options, Samples& samples) {
   const RawShape& shape = options.shape;
@@ -52,13 +82,10 @@ absl::Status Measure(const RawOptions& options, Samples& samples) {
     ASSIGN_OR_RETURN(const RawTimes push, load->Run(RawDirection::kPush));
     ASSIGN_OR_RETURN(const RawTimes pull, load->Run(RawDirection::kPull));
     const RawTimes copy = Copy(*source, load->arena(), shape);
-    double am = 0;
-    double tag = 0;
-    double cold = 0;
-    if (options.transport != "local") {
-      ASSIGN_OR_RETURN(am, UcxPerftest("ucp_am_bw", shape.extent_bytes, shape.total_bytes()));
-      ASSIGN_OR_RETURN(tag, UcxPerftest("tag_bw", shape.extent_bytes, shape.total_bytes()));
-      ASSIGN_OR_RETURN(cold, UcxPerftest("tag_bw", kColdMessageBytes, shape.total_bytes()));
+    if (options.transport == "verbs") {
+      RETURN_IF_ERROR(MeasureVerbsPerftest(shape, i >= 0, samples));
+    } else if (options.transport != "local") {
+      RETURN_IF_ERROR(MeasureUcxPerftest(shape, i >= 0, samples));
     }
     if (i < 0) continue;
     samples.push.push_back(gigabytes / push.seconds);
@@ -68,9 +95,6 @@ absl::Status Measure(const RawOptions& options, Samples& samples) {
     samples.first_layer_ms.push_back(1e3 * push.first_layer_seconds);
     samples.copy.push_back(gigabytes / copy.seconds);
     samples.copy_cpu.push_back(copy.cpu_seconds / gigabytes);
-    samples.am.push_back(am / 1e9);
-    samples.tag.push_back(tag / 1e9);
-    samples.cold.push_back(cold / 1e9);
   }
   return absl::OkStatus();
 }
@@ -100,7 +124,14 @@ int RunRaw(const RawOptions& options) {
   report.Result("push, first layer", "ms", samples.first_layer_ms);
   report.Result("memcpy, cold", "GB/s", samples.copy);
   report.Result("memcpy CPU", "s/GB", samples.copy_cpu);
-  if (options.transport != "local") {
+  if (options.transport == "verbs") {
+    report.Result("ib_write_bw", "GB/s", samples.ib_write);
+    report.Result("ib_read_bw", "GB/s", samples.ib_read);
+    report.Result("ib_write_lat, 64 bytes", "us", samples.ib_latency);
+    report.Baseline(samples.ib_write);
+    Compare(report, "push/ib_write_bw", Median(samples.push), samples.ib_write, 0.95);
+    Compare(report, "pull/ib_read_bw", Median(samples.pull), samples.ib_read, 0.95);
+  } else if (options.transport != "local") {
     if (const auto transport = FindTransport("ucx"); transport.ok()) report.Version("ucx", (*transport)->version());
     report.Result("ucx_perftest ucp_am_bw", "GB/s", samples.am);
     report.Result("ucx_perftest tag_bw", "GB/s", samples.tag);

@@ -6,6 +6,7 @@
 #   setup.sh lint     what ./dev lint needs
 #   setup.sh bench    what ./dev bench compares with
 #   setup.sh soak     what ./dev soak needs
+#   setup.sh rdma     what ./dev rdma-test needs
 #   setup.sh peers    the other caches that ./dev bench peers compares with (6.4 GB)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -133,10 +134,10 @@ case ${1-all} in
     setup_rust
     setup_wheels
     ;;
-  lint | bench | soak) setup_packages "packages-$1.txt" ;;
+  lint | bench | soak | rdma) setup_packages "packages-$1.txt" ;;
   peers)
     setup_packages packages-peers.txt
     setup_peers
     ;;
-  *) die "unknown argument '$1', expected nothing, lint, bench, soak or peers" ;;
+  *) die "unknown argument '$1', expected nothing, lint, bench, soak, rdma or peers" ;;
 esac

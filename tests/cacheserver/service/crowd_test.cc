@@ -88,6 +88,14 @@ class Member : public ConnectionEvents {
   bool closed_ = false;
 };
 
+// One thread has all of these clients; with a sanitizer on a busy machine it would be too slow for them to take what
+// they asked for in time.
+#ifdef DROIDSPEAK_SANITIZED
+constexpr uint32_t kMostSessions = 256;
+#else
+constexpr uint32_t kMostSessions = 1024;
+#endif
+
 class CrowdTest : public ServiceTest {
  protected:
   void SetUp() override {
@@ -96,6 +104,7 @@ class CrowdTest : public ServiceTest {
     files.rlim_cur = files.rlim_max;
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
     options_.lease = absl::Minutes(5);
+    options_.max_sessions = kMostSessions;
     ASSERT_NO_FATAL_FAILURE(StartServer());
     ConnectClient();
     blocks_ = Chain(16);
@@ -134,8 +143,8 @@ class CrowdTest : public ServiceTest {
 };
 
 TEST_P(CrowdTest, AThousandSessionsWithTenThousandRequestsAreServedFairly) {
-  constexpr int kSessions = 1023;  // and the fixture's own
-  constexpr int kRequests = 10;    // of each at any time
+  constexpr int kSessions = kMostSessions - 1;  // and the fixture's own
+  constexpr int kRequests = 10;                 // of each at any time
   const int each = Count(40, 400);
   Join(kSessions);
   const absl::StatusOr<RawSession> beyond = OpenRawSession(server_->addresses().listen, GetParam());
