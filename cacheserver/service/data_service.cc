@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
@@ -28,6 +29,8 @@ namespace {
 
 // How long the data thread, which has other things to do, may take to answer an introduction.
 constexpr absl::Duration kIntroductionTimeout = absl::Seconds(2);
+// At a time: each waits in a thread of the control plane, which has more to do.
+constexpr int kIntroductions = 4;
 
 }  // namespace
 
@@ -51,6 +54,7 @@ class DataService::Loop {
  private:
   absl::Status Serve(const std::string& transport, bool encrypt, const char* flag, const std::string& address);
   std::string LocalSocket() const;
+  bool HasRoom() const;
   ConnectionEvents* Accept(const std::string& transport, std::unique_ptr<Connection> connection);
   std::optional<std::string> TlsKeyNamed(std::string_view name) const;
   void Run(const std::stop_token& stop);
@@ -65,6 +69,7 @@ class DataService::Loop {
   DataContext context_;
   std::vector<Served> served_;
   std::atomic<int64_t> grace_ms_{0};
+  std::atomic<int> introductions_{0};
 
   // Of the data thread, once it runs. Workers outlive the peers' connections.
   std::vector<std::unique_ptr<Worker>> workers_;  // by the index of served_
@@ -126,17 +131,30 @@ absl::StatusOr<std::string> DataService::Loop::Introduce(const std::string& tran
   if (found == served_.end()) {
     return absl::InvalidArgumentError(absl::StrCat("transport '", transport, "' is not served here"));
   }
+  const absl::Cleanup count = [this] { --introductions_; };
+  if (++introductions_ > kIntroductions) return absl::UnavailableError("too many introductions at a time");
   struct Question {
     absl::StatusOr<std::string> answer = absl::UnavailableError("the server is shutting down");
     absl::Notification answered;
+    std::atomic<bool> abandoned{false};
   };
   const auto question = std::make_shared<Question>();
-  inbox_->Post([this, question, words, index = found - served_.begin()] {
-    if (index < static_cast<std::ptrdiff_t>(workers_.size())) question->answer = workers_[index]->Answer(words);
-    question->answered.Notify();
+  // Answered also when the data thread has ended, and drops what it was given.
+  std::shared_ptr<Question> asked(question.get(), [question](Question*) { question->answered.Notify(); });
+  inbox_->Post([this, asked = std::move(asked), words, index = found - served_.begin()] {
+    if (asked->abandoned) return;
+    asked->answer = HasRoom() ? workers_[index]->Answer(words)
+                              : absl::ResourceExhaustedError("the server takes no more connections");
   });
   if (question->answered.WaitForNotificationWithTimeout(kIntroductionTimeout)) return question->answer;
+  question->abandoned = true;
   return absl::UnavailableError("the data plane does not answer");
+}
+
+bool DataService::Loop::HasRoom() const {
+  const auto strangers = static_cast<size_t>(
+      std::count_if(peers_.begin(), peers_.end(), [](const auto& peer) { return !peer->authenticated(); }));
+  return !context_.draining && peers_.size() < tuning::kConnections && strangers < tuning::kUnauthenticatedConnections;
 }
 
 std::optional<std::string> DataService::Loop::TlsKeyNamed(std::string_view name) const {
@@ -147,9 +165,7 @@ std::optional<std::string> DataService::Loop::TlsKeyNamed(std::string_view name)
 }
 
 ConnectionEvents* DataService::Loop::Accept(const std::string& transport, std::unique_ptr<Connection> connection) {
-  const auto strangers = static_cast<size_t>(
-      std::count_if(peers_.begin(), peers_.end(), [](const auto& peer) { return !peer->authenticated(); }));
-  if (context_.draining || peers_.size() >= tuning::kConnections || strangers >= tuning::kUnauthenticatedConnections) {
+  if (!HasRoom()) {
     context_.metrics.Rejected(absl::StatusCode::kResourceExhausted);
     return nullptr;
   }

@@ -120,7 +120,8 @@ void Link::Close(const absl::Status& why) {
 }
 
 void Link::GiveUp(const absl::Status& why) {
-  if (ended_ || std::exchange(given_up_, true)) return;
+  if (ended_ || given_up_) return;
+  given_up_ = why;
   live_.store(false, std::memory_order_release);
   for (auto& [id, pending] : pending_) pending->OnGivenUp(why);
   if (connection_ != nullptr) connection_->Close();
@@ -170,6 +171,7 @@ absl::Status Link::BecomeLive() {
 void Link::OnClosed(Connection&, const absl::Status& why) {
   // The connection must outlive its event handler.
   reactor_.Post([self = shared_from_this()] { self->Disconnect(); });
+  if (given_up_) return Ended(*given_up_);
   Ended(why.ok() ? absl::UnavailableError("the server closed the connection") : why);
 }
 

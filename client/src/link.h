@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -98,7 +99,7 @@ class Link : public ConnectionEvents, public std::enable_shared_from_this<Link> 
   std::shared_ptr<Link> self_;  // while there is a connection, so that it is destroyed on the reactor's thread only
   std::vector<std::shared_ptr<RegionMemory>> announced_;
   absl::flat_hash_map<uint64_t, std::shared_ptr<Pending>> pending_;
-  bool given_up_ = false;
+  std::optional<absl::Status> given_up_;  // why
   bool ended_ = false;
 };
 

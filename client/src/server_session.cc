@@ -17,6 +17,8 @@ constexpr absl::Duration kHeartbeatTimeout = absl::Seconds(1);
 constexpr int kHeartbeatStrikes = 2;
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(2);
+// After a transport has not connected, while there are others.
+constexpr absl::Duration kAvoidance = absl::Minutes(1);
 constexpr absl::Duration kGoodbyeTimeout = absl::Milliseconds(200);
 
 }  // namespace
@@ -119,8 +121,23 @@ void ServerSession::Run(const std::stop_token& stop) {
   for (const auto& link : retired_) reactor_.RunAndWait([&] { link->Drop(); });
 }
 
+std::vector<std::string> ServerSession::Offers(absl::Time now) const {
+  std::vector<std::string> offers = transports_;
+  if (now < avoided_until_) std::erase(offers, avoided_);
+  return offers;
+}
+
 absl::Status ServerSession::Establish(const std::stop_token& stop) {
-  ASSIGN_OR_RETURN(ControlChannel::Opened opened, channel_.OpenSession(transports_, connect_timeout_, stop));
+  const absl::Time avoided_before = avoided_until_;
+  const absl::Status established = EstablishOver(Offers(absl::Now()), stop);
+  if (established.ok() || avoided_until_ == avoided_before) return established;
+  spdlog::warn("server {}: {}; trying without {}", address_.host_port, std::string(established.message()), avoided_);
+  Retire(established);
+  return EstablishOver(Offers(absl::Now()), stop);
+}
+
+absl::Status ServerSession::EstablishOver(const std::vector<std::string>& transports, const std::stop_token& stop) {
+  ASSIGN_OR_RETURN(ControlChannel::Opened opened, channel_.OpenSession(transports, connect_timeout_, stop));
   // Here, where nobody else has to wait for a look-up.
   ASSIGN_OR_RETURN(const Transport* const transport, FindTransport(opened.session.transport));
   ASSIGN_OR_RETURN(opened.session.address, transport->Resolve(opened.session.address));
@@ -155,7 +172,14 @@ absl::Status ServerSession::Establish(const std::stop_token& stop) {
       });
     }
   }
-  RETURN_IF_ERROR(WaitUntilReady(stop));
+  if (absl::Status ready = WaitUntilReady(stop); !ready.ok()) {
+    // That the control plane reaches a server says nothing of a fabric beside it.
+    if (session.introduced && transports.size() > 1 && !stop.stop_requested()) {
+      avoided_ = session.transport;
+      avoided_until_ = absl::Now() + kAvoidance;
+    }
+    return ready;
+  }
   for (int i = 0; i < directory_.namespaces(); ++i) {
     const absl::Status namespace_opened = OpenOnServer(session, i);
     if (absl::IsInvalidArgument(namespace_opened) || absl::IsResourceExhausted(namespace_opened)) {

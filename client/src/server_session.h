@@ -59,6 +59,9 @@ class ServerSession {
 
   void Run(const std::stop_token& stop);
   absl::Status Establish(const std::stop_token& stop);
+  absl::Status EstablishOver(const std::vector<std::string>& transports, const std::stop_token& stop);
+  // The transports to offer now.
+  std::vector<std::string> Offers(absl::Time now) const;
   absl::Status WaitUntilReady(const std::stop_token& stop);
   absl::Status OpenOnServer(const SessionInfo& session, int namespace_index);
   void KeepAlive(const std::stop_token& stop);
@@ -79,6 +82,10 @@ class ServerSession {
   absl::Status closed_why_ ABSL_GUARDED_BY(mutex_);
   std::optional<Introduction> introduction_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::optional<uint32_t>> namespace_ids_ ABSL_GUARDED_BY(mutex_);  // by the directory's index
+  // The session's thread: a transport that both ends have and that nevertheless did not connect, and until when it is
+  // not offered again.
+  std::string avoided_;
+  absl::Time avoided_until_ = absl::InfinitePast();
   std::vector<std::shared_ptr<Link>> retired_;  // the session's thread: closed links whose memory may still be touched
 
   std::unique_ptr<Thread> thread_;  // last: it uses all of the above

@@ -60,6 +60,9 @@ absl::StatusOr<std::shared_ptr<Device>> Device::Open() {
 
 absl::StatusOr<std::shared_ptr<Device>> Device::Open(const std::string& which) {
   ASSIGN_OR_RETURN(const Wanted wanted, Parse(which));
+  // Engines may fork: older kernels would then give pages that the device writes to the child.
+  static const int fork_error = ibv_fork_init();
+  if (fork_error != 0) return ErrnoStatus(fork_error, "preparing libibverbs for fork()");
   int count = 0;
   const std::unique_ptr<ibv_device*, decltype(&ibv_free_device_list)> list(ibv_get_device_list(&count),
                                                                            &ibv_free_device_list);
@@ -81,37 +84,49 @@ absl::StatusOr<std::shared_ptr<Device>> Device::Open(const std::string& which) {
 }
 
 absl::Status Device::Use(ibv_device* device, int port, int gid_index) {
-  const std::string name = ibv_get_device_name(device);
+  device_name_ = ibv_get_device_name(device);
+  wanted_gid_index_ = gid_index;
   context_.reset(ibv_open_device(device));
-  if (context_ == nullptr) return ErrnoStatus(errno, absl::StrCat("opening the RDMA device ", name));
+  if (context_ == nullptr) return ErrnoStatus(errno, absl::StrCat("opening the RDMA device ", device_name_));
   // Its events are read when there are some.
   const int flags = ::fcntl(context_->async_fd, F_GETFL);
   if (flags < 0 || ::fcntl(context_->async_fd, F_SETFL, flags | O_NONBLOCK) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("setting up the RDMA device ", name));
+    return ErrnoStatus(errno, absl::StrCat("setting up the RDMA device ", device_name_));
   }
   if (const int error = ibv_query_device(context_.get(), &attributes_); error != 0) {
-    return ErrnoStatus(error, absl::StrCat("asking the RDMA device ", name));
+    return ErrnoStatus(error, absl::StrCat("asking the RDMA device ", device_name_));
   }
-  absl::Status why = absl::NotFoundError(absl::StrCat("the RDMA device ", name, " has no port ", port));
+  absl::Status why = absl::NotFoundError(absl::StrCat("the RDMA device ", device_name_, " has no port ", port));
   for (int candidate = 1; candidate <= attributes_.phys_port_cnt; ++candidate) {
     if (port != kAny && port != candidate) continue;
-    if (const int error = ibv_query_port(context_.get(), candidate, &port_attributes_); error != 0) {
-      return ErrnoStatus(error, absl::StrCat("asking port ", candidate, " of ", name));
-    }
-    port_ = candidate;
-    why = absl::OkStatus();
-    if (port_attributes_.state == IBV_PORT_ACTIVE) break;
-    why = absl::UnavailableError(absl::StrCat("port ", candidate, " of the RDMA device ", name, " is ",
-                                              ibv_port_state_str(port_attributes_.state), "; expected PORT_ACTIVE"));
+    why = LookAtPort(candidate);
+    if (why.ok()) break;
   }
   RETURN_IF_ERROR(why);
-  name_ = absl::StrCat(name, ":", port_);
-  RETURN_IF_ERROR(ChooseGid(gid_index));
-  absl::StrAppend(&name_, ":", gid_index_);
-  return Take(ibv_alloc_pd(context_.get()), absl::StrCat("making a protection domain of ", name), domain_);
+  return Take(ibv_alloc_pd(context_.get()), absl::StrCat("making a protection domain of ", device_name_), domain_);
 }
 
-absl::Status Device::ChooseGid(int wanted) {
+absl::Status Device::LookAgain() {
+  return LookAtPort(port_);
+}
+
+absl::Status Device::LookAtPort(int port) {
+  if (const int error = ibv_query_port(context_.get(), port, &port_attributes_); error != 0) {
+    return ErrnoStatus(error, absl::StrCat("asking port ", port, " of ", device_name_));
+  }
+  if (port_attributes_.state != IBV_PORT_ACTIVE) {
+    return absl::UnavailableError(absl::StrCat("port ", port, " of the RDMA device ", device_name_, " is ",
+                                               ibv_port_state_str(port_attributes_.state), "; expected PORT_ACTIVE"));
+  }
+  port_ = static_cast<uint8_t>(port);
+  name_ = absl::StrCat(device_name_, ":", port_);
+  RETURN_IF_ERROR(ChooseGid());
+  absl::StrAppend(&name_, ":", gid_index_);
+  return absl::OkStatus();
+}
+
+absl::Status Device::ChooseGid() {
+  const int wanted = wanted_gid_index_;
   std::vector<ibv_gid_entry> entries(kMostGids);
   const ssize_t count = ibv_query_gid_table(context_.get(), entries.data(), entries.size(), 0);
   if (count < 0) return ErrnoStatus(static_cast<int>(-count), absl::StrCat("reading the addresses of ", name_));

@@ -18,7 +18,7 @@ namespace droidspeak::verbs {
 // and of a RoCE port's addresses the first one of RoCE v2 with an IPv4 address, else with an IPv6 address.
 inline constexpr char kDeviceVariable[] = "DROIDSPEAK_VERBS_DEVICE";
 
-// Owns the device's context and a protection domain. Immutable; thread-safe, as libibverbs is.
+// Owns the device's context and a protection domain. Not thread-safe.
 class Device {
  public:
   // The one that kDeviceVariable names, or the first that can be used. NOT_FOUND: there is none, or none of that name;
@@ -38,8 +38,10 @@ class Device {
   // DEVICE:PORT:GID_INDEX.
   const std::string& name() const { return name_; }
 
-  // Whether the port is still as it was opened: active, with the same address. UNAVAILABLE says what changed.
+  // Whether the port is still as it was: active, with the same address. UNAVAILABLE says what changed.
   [[nodiscard]] absl::Status Check() const;
+  // Looks at the port anew, as Open() did; what was registered stays.
+  [[nodiscard]] absl::Status LookAgain();
 
  private:
   struct Close {
@@ -48,15 +50,18 @@ class Device {
 
   Device() = default;
   absl::Status Use(ibv_device* device, int port, int gid_index);
-  absl::Status ChooseGid(int wanted);
+  absl::Status LookAtPort(int port);
+  absl::Status ChooseGid();
 
   std::unique_ptr<ibv_context, Close> context_;
   ProtectionDomain domain_;
   ibv_device_attr attributes_{};
   ibv_port_attr port_attributes_{};
   uint8_t port_ = 1;
+  int wanted_gid_index_ = -1;  // any
   uint8_t gid_index_ = 0;
   ibv_gid gid_{};
+  std::string device_name_;
   std::string name_;
 };
 

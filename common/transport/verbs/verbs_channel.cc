@@ -76,6 +76,7 @@ void VerbsChannel::Detach() {
   events_ = nullptr;
   connection_ = nullptr;
   Close();
+  announced_.clear();  // its user may give the memory away now
   worker_.GiveTurn(this);
 }
 
@@ -84,7 +85,6 @@ void VerbsChannel::End(const absl::Status& why, bool peer_may_hear) {
   const bool was_open = state_ == State::kOpen;
   state_ = State::kEnding;
   why_ = Annotate(why, peer_);
-  announced_.clear();  // no peer reaches this process's memory from here on
   queued_.clear();
   const bool says_goodbye = was_open && peer_may_hear && credit_ > 0 && frames_sent_ - frames_ended_ < kSends;
   if (says_goodbye) AddFrame(FrameType::kGoodbye, true, {});
@@ -112,6 +112,7 @@ void VerbsChannel::Finish() {
   state_ = State::kClosed;
   queues_.clear();  // when this returns the device moves nothing of theirs any more
   TellDone();
+  announced_.clear();
   frames_registration_.reset();
   regions_ = RegionTable();
   for (const auto& [number, transfer] : std::exchange(transfers_, {})) {

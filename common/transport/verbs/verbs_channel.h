@@ -37,8 +37,8 @@ inline constexpr size_t kMaxQueuedBytes = size_t{8} << 20;
 // Frames and transfers share the first queue pair, whose order is what makes a message follow the pushes before it;
 // with several queue pairs a message waits for the completion of those that went elsewhere.
 //
-// Ending: open → ending (nothing new starts; the client's memory is out of the peer's reach; a goodbye is on its way) →
-// closed (the queue pairs are destroyed: no byte moves any more; OnClosed has been told).
+// Ending: open → ending (nothing new starts; a goodbye is on its way) → closed (the queue pairs are destroyed: no byte
+// moves any more; OnClosed has been told).
 class VerbsChannel {
  public:
   enum class Role { kClient, kServer };
@@ -78,6 +78,7 @@ class VerbsChannel {
   int Turn(absl::Time now);
   // Lets a silent peer answer, or be found dead.
   void Probe(absl::Time now);
+  bool connecting() const { return state_ == State::kConnecting; }
   bool ending() const { return state_ == State::kEnding; }
   bool disposable() const { return state_ == State::kClosed && connection_ == nullptr; }
 

@@ -32,6 +32,7 @@ void VerbsChannel::OnReceived(uint32_t slot, uint32_t bytes) {
   if (bytes < sizeof(header) || header.bytes != bytes - sizeof(header)) {
     return End(absl::InvalidArgumentError("a frame of a wrong length"), true);
   }
+  if (owed_ >= kReceives) return End(absl::InvalidArgumentError("a frame beyond the credit that was given"), true);
   credit_ += header.credit;
   if (credit_ > UINT16_MAX) return End(absl::InvalidArgumentError("more credit than there can be"), true);
   const absl::Status handled = OnFrame(header, {memory + sizeof(header), header.bytes});

@@ -224,7 +224,8 @@ void VerbsChannel::Probe(absl::Time now) {
 }
 
 void VerbsChannel::OnFailed(const ibv_wc& completion) {
-  if (completion.status == IBV_WC_REM_ACCESS_ERR) ++remote_access_errors;
+  finish_at_ = absl::InfinitePast();  // if it is ending: a goodbye reaches nobody any more
+  if (completion.status == IBV_WC_REM_ACCESS_ERR && state_ == State::kOpen) ++remote_access_errors;
   End(absl::UnavailableError(ibv_wc_status_str(completion.status)), false);
 }
 

@@ -18,7 +18,9 @@
 namespace droidspeak::verbs {
 namespace {
 
-constexpr int kLeastCompletions = 1024;
+// Room for 64 queue pairs, 0.5 MiB: not every device can make it larger later.
+constexpr int kFirstCompletions = 8192;
+constexpr absl::Duration kLookInterval = absl::Milliseconds(100);
 constexpr int kCompletionsAtOnce = 32;
 constexpr unsigned kAcknowledgeAfter = 256;
 constexpr absl::Duration kProbeInterval = absl::Milliseconds(500);
@@ -79,25 +81,38 @@ absl::Status VerbsWorker::Watch(int fd) {
 
 absl::Status VerbsWorker::OpenDevice() {
   if (lost_) return absl::UnavailableError("the RDMA device has failed");
-  if (device_ != nullptr) return absl::OkStatus();
-  ASSIGN_OR_RETURN(std::shared_ptr<Device> device, Device::Open());
-  notifications_.reset(ibv_create_comp_channel(device->context()));
-  if (notifications_ == nullptr)
-    return ErrnoStatus(errno, absl::StrCat("making a completion channel of ", device->name()));
+  if (device_ != nullptr) {
+    if (port_lost_) RETURN_IF_ERROR(device_->LookAgain());
+    port_lost_ = false;
+    return absl::OkStatus();
+  }
+  const absl::Status set_up = SetUpDevice();
+  if (!set_up.ok()) CloseDevice();
+  return set_up;
+}
+
+absl::Status VerbsWorker::SetUpDevice() {
+  ASSIGN_OR_RETURN(device_, Device::Open());
+  notifications_.reset(ibv_create_comp_channel(device_->context()));
+  if (notifications_ == nullptr) {
+    return ErrnoStatus(errno, absl::StrCat("making a completion channel of ", device_->name()));
+  }
   const int flags = ::fcntl(notifications_->fd, F_GETFL);
   if (flags < 0 || ::fcntl(notifications_->fd, F_SETFL, flags | O_NONBLOCK) != 0) {
     return ErrnoStatus(errno, "setting up a completion channel");
   }
-  RETURN_IF_ERROR(Take(ibv_create_cq(device->context(), kLeastCompletions, nullptr, notifications_.get(), 0),
-                       absl::StrCat("making a completion queue of ", device->name()), completions_));
+  const int completions = std::min(kFirstCompletions, device_->attributes().max_cqe);
+  RETURN_IF_ERROR(Take(ibv_create_cq(device_->context(), completions, nullptr, notifications_.get(), 0),
+                       absl::StrCat("making a completion queue of ", device_->name()), completions_));
   capacity_ = completions_->cqe;
+  // Some devices that libibverbs knows have no reliable connections.
+  RETURN_IF_ERROR(QueuePair::Create(*device_, device_->domain(), completions_.get(), false).status());
   RETURN_IF_ERROR(Watch(notifications_->fd));
-  RETURN_IF_ERROR(Watch(device->context()->async_fd));
+  RETURN_IF_ERROR(Watch(device_->context()->async_fd));
   for (Registered& one : registered_) {
     ASSIGN_OR_RETURN(one.registration,
-                     RegisterMemory(device->domain(), one.memory.base, one.memory.bytes, IBV_ACCESS_LOCAL_WRITE));
+                     RegisterMemory(device_->domain(), one.memory.base, one.memory.bytes, IBV_ACCESS_LOCAL_WRITE));
   }
-  device_ = std::move(device);
   return absl::OkStatus();
 }
 
@@ -109,12 +124,17 @@ void VerbsWorker::CloseDevice() {
   completions_.reset();
   notifications_.reset();
   device_.reset();  // its descriptors leave the epoll set with it
-  lost_ = false;
+  port_lost_ = lost_ = false;
+}
+
+void VerbsWorker::LosePort(const absl::Status& why) {
+  spdlog::warn("verbs: {}", std::string(why.message()));
+  for (const auto& [id, channel] : channels_) channel->End(why, false);
+  port_lost_ = true;
 }
 
 void VerbsWorker::LoseDevice(const absl::Status& why) {
-  spdlog::warn("verbs: {}", std::string(why.message()));
-  for (const auto& [id, channel] : channels_) channel->End(why, false);
+  LosePort(why);
   lost_ = true;
 }
 
@@ -191,7 +211,7 @@ absl::StatusOr<std::unique_ptr<Connection>> VerbsWorker::ConnectIntroduced(const
 
 void VerbsWorker::OnAnswer(uint64_t id, const absl::StatusOr<std::string>& answer) {
   VerbsChannel* const channel = Find(id);
-  if (channel == nullptr) return;
+  if (channel == nullptr || !channel->connecting()) return;  // it has ended meanwhile
   absl::Status connected = answer.status();
   if (answer.ok()) {
     const absl::StatusOr<Introduction> peer = Introduction::Decode(*answer);
@@ -258,6 +278,10 @@ void VerbsWorker::Handle(const ibv_wc& completion) {
 int VerbsWorker::Progress() {
   now_ = absl::Now();
   int done = PollCompletions();
+  if (now_ >= next_look_) {
+    next_look_ = now_ + kLookInterval;
+    done += ReadTimer() + ReadDeviceEvents();
+  }
   done += RunTurns();
   if (lost_ && channels_.empty()) CloseDevice();
   return done;
@@ -289,9 +313,10 @@ int VerbsWorker::ReadDeviceEvents() {
     const bool fatal = event.event_type == IBV_EVENT_DEVICE_FATAL || event.event_type == IBV_EVENT_CQ_ERR;
     ibv_ack_async_event(&event);
     ++done;
-    const absl::Status still = fatal ? absl::UnavailableError(what) : device_->Check();
+    if (fatal && !lost_) LoseDevice(absl::UnavailableError(what));
     // An event of one queue pair comes with that queue pair's completions.
-    if (!still.ok() && !lost_) LoseDevice(Annotate(still, what));
+    const absl::Status port = device_->Check();
+    if (!port.ok() && !port_lost_) LosePort(Annotate(port, what));
   }
   return done;
 }

@@ -62,8 +62,11 @@ class VerbsWorker final : public Worker {
   };
 
   VerbsWorker(OwnedFd epoll, OwnedFd timer, size_t queue_pairs);
+  // Opens the device, or looks at its port again, where that is needed.
   absl::Status OpenDevice();
-  // Its channels end; it goes when the last of them has.
+  absl::Status SetUpDevice();
+  // Its channels end. A device that has failed goes when the last of them has; a port may come back.
+  void LosePort(const absl::Status& why);
   void LoseDevice(const absl::Status& why);
   void CloseDevice();
   absl::Status Watch(int fd);
@@ -90,9 +93,11 @@ class VerbsWorker final : public Worker {
   int capacity_ = 0;             // of it
   unsigned unacknowledged_ = 0;  // events of it
   std::vector<ibv_wc> early_;    // that were found when the worker was to be armed
+  bool port_lost_ = false;       // it is to be looked at again
   bool lost_ = false;            // the device has failed
   bool timer_runs_ = false;
   absl::Time now_;
+  absl::Time next_look_;  // at the timer and the device's events, however busy it is
   uint64_t last_id_ = 0;
   absl::flat_hash_map<uint64_t, std::unique_ptr<VerbsChannel>> channels_;
   std::vector<uint64_t> turns_;
