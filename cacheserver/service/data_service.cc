@@ -86,7 +86,7 @@ absl::Status DataService::Loop::Start() {
   for (const DataOptions::Network& network : options_.networks) {
     const absl::Status status = Serve(network.transport, network.encrypt, "--data", options_.listen.ToString());
     if (!status.ok() && !network.optional) return status;
-    if (!status.ok()) spdlog::info("{} is not served: {}", network.transport, std::string(status.message()));
+    if (!status.ok()) spdlog::info("not served: {}", std::string(status.message()));
   }
   if (options_.serve_local) {
     RETURN_IF_ERROR(Serve("local", false, "--local-socket", LocalSocket()));
@@ -110,7 +110,9 @@ std::string DataService::Loop::LocalSocket() const {
 absl::Status DataService::Loop::Serve(const std::string& transport, bool encrypt, const char* flag,
                                       const std::string& address) {
   ASSIGN_OR_RETURN(const Transport* found, FindTransport(transport));
-  ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, found->CreateWorker());
+  absl::StatusOr<std::unique_ptr<Worker>> created = found->CreateWorker();
+  if (!created.ok()) return Annotate(created.status(), absl::StrCat("transport ", transport));
+  std::unique_ptr<Worker> worker = *std::move(created);
   const HostArena& arena = context_.store.arena();
   RETURN_IF_ERROR(worker->Register({arena.base(), arena.bytes(), arena.fd()}));
   if (encrypt) {

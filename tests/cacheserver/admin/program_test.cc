@@ -99,7 +99,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"OpenControl", "--listen 0.0.0.0:0", 2, "--listen 0.0.0.0:0 can be reached from other hosts"},
         BadCase{"OpenData", "--data 0.0.0.0:0", 2, "--data 0.0.0.0:0 can be reached from other hosts"},
         BadCase{"OpenAdmin", "--admin 0.0.0.0:0", 2, "--admin 0.0.0.0:0 can be reached from other hosts"},
-        BadCase{"Verbs", "--transport verbs", 2, "--transport verbs is not built yet"},
         BadCase{"UnknownTransport", "--transport pigeon", 2, "expected auto, local, verbs, tcp or ucx"},
         BadCase{"GpuPool", "--gpu-pool 1GiB", 2, "--gpu-pool is not built yet"},
         BadCase{"TlsCert", "--tls-cert FOLDER/none", 2, "--tls-cert FOLDER/none"},
