@@ -14,6 +14,7 @@
 #include "bench/command.h"
 #include "bench/report.h"
 #include "common/base/status.h"
+#include "common/transport/transport.h"
 #include "engine/prefill/fill_context.h"
 #include "engine/prefill/ideal.h"
 #include "engine/prefill/partial_prefill.h"
@@ -167,8 +168,10 @@ Command AddPrefillCommand(CLI::App& app) {
   auto* const options = new PrefillOptions;  // lives as long as the program
   command->add_option("--model", options->model, "Checkpoint, sender and receiver at once")->required();
   command->add_option("--servers", options->servers, "[NAME=]HOST:PORT,...")->required();
-  command->add_option("--transport", options->transport, "auto, local, tcp or ucx")
-      ->check(CLI::IsMember({"auto", "local", "verbs", "tcp", "ucx"}));
+  std::vector<std::string> transports = TransportNames();
+  transports.insert(transports.begin(), "auto");
+  command->add_option("--transport", options->transport, "auto, local, verbs, tcp or ucx")
+      ->check(CLI::IsMember(transports));
   command->add_option("--dtype", options->dtype, "fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}));
   command->add_option("--plan", options->plans, "Plans a,b,c")->allow_extra_args(false)->take_all();
   command->add_option("--context", options->context, "Tokens of the context")->check(CLI::Range(1, 1 << 20));

@@ -152,8 +152,10 @@ int RunRaw(const RawOptions& options) {
 }
 
 void AddShape(CLI::App& command, RawOptions& options) {
+  std::vector<std::string> transports = TransportNames();
+  transports.emplace_back("tls");
   command.add_option("--transport", options.transport, "local, verbs, tcp, tls (tcp, encrypted) or ucx")
-      ->check(CLI::IsMember({"local", "verbs", "tcp", "tls", "ucx"}));
+      ->check(CLI::IsMember(transports));
   AddBytesOption(command, "--extent", options.shape.extent_bytes, "Bytes of an extent");
   command.add_option("--blocks", options.shape.blocks, "Blocks")->check(CLI::Range(1, 4096));
   command.add_option("--layers", options.shape.layers, "Layers")->check(CLI::Range(1, 256));

@@ -10,13 +10,14 @@
 #include "bench/cpu_seconds.h"
 #include "common/base/bytes.h"
 #include "common/base/status.h"
+#include "common/transport/transport.h"
 
 namespace droidspeak::bench {
 
 void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   command.add_option("--servers", options.servers, "[NAME=]HOST:PORT,... (default: one is started)");
   command.add_option("--transport", options.transport, "local, verbs, tcp or ucx")
-      ->check(CLI::IsMember({"local", "verbs", "tcp", "ucx"}));
+      ->check(CLI::IsMember(TransportNames()));
   command.add_option("--repeats", options.repeats, "Rounds measured")->check(CLI::Range(1, 1000));
   command.add_flag("--json", options.json, "One JSON object on standard output");
 }

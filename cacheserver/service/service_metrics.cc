@@ -1,18 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/service/service_metrics.h"
 
-#include <algorithm>
-
 #include "absl/strings/ascii.h"
 #include "common/base/check.h"
 #include "common/transport/transport.h"
 
 namespace droidspeak {
-namespace {
-
-constexpr std::array<const char*, ServiceMetrics::kTransports> kTransportNames = {"local", "tcp", "ucx", "verbs"};
-
-}  // namespace
 
 ServiceMetrics::ServiceMetrics(Metrics& metrics)
     : fetch_seconds(metrics.Histogram("fetch_duration_seconds", "From a fetch's arrival to its end.",
@@ -27,12 +20,13 @@ ServiceMetrics::ServiceMetrics(Metrics& metrics)
       sessions(metrics.Gauge("sessions", "Open sessions.")),
       inflight_bytes(metrics.Gauge("inflight_bytes", "Bytes of transfers under way.")),
       metrics_(metrics) {
-  for (size_t transport = 0; transport < kTransportNames.size(); ++transport) {
+  for (const Transport* transport : AllTransports()) {
+    const std::string name(transport->name());
     for (size_t kind = 0; kind < kKindNames.size(); ++kind) {
       for (size_t tier = 0; tier < kTierNames.size(); ++tier) {
-        fetch_bytes_[transport][kind][tier] = &metrics.Counter(
-            "fetch_bytes_total", "Bytes pushed to clients, by the tier they came from.",
-            {{"transport", kTransportNames[transport]}, {"kind", kKindNames[kind]}, {"tier", kTierNames[tier]}});
+        fetch_bytes_[name][kind][tier] =
+            &metrics.Counter("fetch_bytes_total", "Bytes pushed to clients, by the tier they came from.",
+                             {{"transport", name}, {"kind", kKindNames[kind]}, {"tier", kTierNames[tier]}});
       }
     }
   }
@@ -43,9 +37,9 @@ ServiceMetrics::ServiceMetrics(Metrics& metrics)
 }
 
 prometheus::Counter& ServiceMetrics::FetchBytes(std::string_view transport, Kind kind, size_t tier) {
-  const auto name = std::find(kTransportNames.begin(), kTransportNames.end(), transport);
-  DROIDSPEAK_CHECK(name != kTransportNames.end());
-  return *fetch_bytes_[name - kTransportNames.begin()][static_cast<size_t>(kind)][tier];
+  const auto found = fetch_bytes_.find(transport);
+  DROIDSPEAK_CHECK(found != fetch_bytes_.end());
+  return *found->second[static_cast<size_t>(kind)][tier];
 }
 
 void ServiceMetrics::UpdateResources() {

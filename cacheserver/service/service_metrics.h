@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -19,8 +20,6 @@ inline constexpr std::array<const char*, 2> kKindNames = {"kv", "e"};
 // Looked up once, at start. Thread-safe; outlived by the Metrics that it was made from.
 class ServiceMetrics {
  public:
-  static constexpr size_t kTransports = 4;
-
   explicit ServiceMetrics(Metrics& metrics);
 
   // Bytes pushed to clients, by the tier they came from. `transport` is its name.
@@ -41,8 +40,8 @@ class ServiceMetrics {
 
  private:
   Metrics& metrics_;
-  // transport (local, tcp, ucx, verbs) x kind x tier
-  std::array<std::array<std::array<prometheus::Counter*, 3>, 2>, kTransports> fetch_bytes_;
+  // transport x kind x tier
+  std::map<std::string, std::array<std::array<prometheus::Counter*, 3>, 2>, std::less<>> fetch_bytes_;
 };
 
 }  // namespace droidspeak

@@ -12,6 +12,7 @@
 #include "common/base/bytes.h"
 #include "common/base/status.h"
 #include "common/key/block_hash.h"
+#include "common/transport/transport.h"
 
 namespace droidspeak::ctl {
 namespace {
@@ -168,8 +169,10 @@ Command AddVerifyCommand(CLI::App& app) {
   CLI::App* const command = app.add_subcommand(
       "verify", "Store random blocks on each server, find, fetch and compare them, and remove them again");
   const auto transport = std::make_shared<std::string>("auto");
+  std::vector<std::string> transports = TransportNames();
+  transports.insert(transports.begin(), "auto");
   command->add_option("--transport", *transport, "Refuse anything else than that")
-      ->check(CLI::IsMember({"auto", "local", "verbs", "tcp", "ucx"}))
+      ->check(CLI::IsMember(transports))
       ->type_name("NAME");
   return {command, [transport](const Settings& settings) {
             const Ask ask = [&](AdminClient& server, Json& answer) -> absl::Status {

@@ -13,6 +13,7 @@
 #include "common/key/placement.h"
 #include "common/memory/host_arena.h"
 #include "common/tls/certificate.h"
+#include "common/transport/transport.h"
 
 namespace droidspeak {
 namespace {
@@ -21,7 +22,7 @@ namespace {
 std::vector<std::string> AllowedTransports(const ClientOptions& options) {
   if (options.transport != "auto") return {options.transport};
   if (!options.tls.empty()) return {"local", "tcp"};  // the others do not encrypt
-  return {"local", "verbs", "tcp", "ucx"};
+  return TransportNames();
 }
 
 }  // namespace

@@ -37,4 +37,9 @@ absl::StatusOr<std::byte*> RegionTable::Find(const RemoteRange& range) const {
   return region.base + range.offset;
 }
 
+absl::Status CheckHostMemory(const MemoryRegion& memory) {
+  if (!memory.device.has_value()) return absl::OkStatus();
+  return absl::UnimplementedError("this transport reaches only the host's memory, not a device's");
+}
+
 }  // namespace droidspeak

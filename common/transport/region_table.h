@@ -39,4 +39,7 @@ class RegionTable {
   absl::flat_hash_map<uint32_t, Region> regions_;
 };
 
+// For transports that reach memory by its address alone. UNIMPLEMENTED for a device's.
+[[nodiscard]] absl::Status CheckHostMemory(const MemoryRegion& memory);
+
 }  // namespace droidspeak

@@ -24,12 +24,23 @@ namespace droidspeak {
 // Largest control message a connection carries, in bytes. (An OfferAnswer for the most blocks is 512 KiB and a header.)
 inline constexpr size_t kMaxMessageBytes = size_t{640} * 1024;
 
+// What a transport needs to reach memory that the processor cannot, as a GPU's.
+struct DeviceMemory {
+  int dma_buf = -1;     // descriptor of the dma-buf it lies in (CUDA: cuMemGetHandleForAddressRange); not owned
+  uint64_t offset = 0;  // of the region in that
+  // Makes what other devices have written visible to the one whose memory it is (CUDA: cuFlushGPUDirectRDMAWrites);
+  // null where nothing is needed. Called on the worker's thread.
+  void (*flush)() = nullptr;
+};
+
 // Memory that one end has made available to a transport. `fd` is the memfd behind it (-1 without one; the `local`
-// transport needs it) and `base` its start in this process. Not owned; outlives every connection that uses it.
+// transport needs it) and `base` its start in this process, for a device's memory in the device's address space. Not
+// owned; outlives every connection that uses it.
 struct MemoryRegion {
   std::byte* base = nullptr;
   uint64_t bytes = 0;
   int fd = -1;
+  std::optional<DeviceMemory> device = std::nullopt;  // nothing: the host's memory
 };
 
 // Bytes [offset, offset + bytes) of the region that the connection's client announced under `region`.
@@ -48,8 +59,8 @@ struct SharedKey {
 // The key of that name; nothing when there is none. `name` is whatever a stranger sent.
 using KeyFinder = std::function<std::optional<std::string>(std::string_view name)>;
 
-// Carries `words` to the Answer() of the listener's worker, over a channel that both ends trust (the session), and calls
-// `answered` with what that returned: on the connecting worker's thread, within the call or later, also when the
+// Carries `words` to the Answer() of the listener's worker, over a channel that both ends trust (the session), and
+// calls `answered` with what that returned: on the connecting worker's thread, within the call or later, also when the
 // connection or the worker has gone meanwhile.
 using Answered = std::function<void(const absl::StatusOr<std::string>& answer)>;
 using Introduce = std::function<void(std::string words, Answered answered)>;
@@ -85,7 +96,8 @@ class Connection {
   [[nodiscard]] virtual absl::Status Send(absl::Span<const std::byte> message) = 0;
 
   // Client end: lets the server transfer to and from `memory` under the number `region`, until withdrawn or closed.
-  // Takes effect before any message sent later arrives.
+  // Takes effect before any message sent later arrives. UNIMPLEMENTED for a device's memory where the transport reaches
+  // only the host's.
   [[nodiscard]] virtual absl::Status AnnounceRegion(uint32_t region, const MemoryRegion& memory) = 0;
   [[nodiscard]] virtual absl::Status WithdrawRegion(uint32_t region) = 0;
 
@@ -141,14 +153,14 @@ class Worker {
                                                                                       ConnectionEvents*) {
     return absl::UnimplementedError("this transport connects by address");
   }
-  // The listener's answer to the words of a client that connects so, whose connection goes to the function that Listen()
-  // was given. INVALID_ARGUMENT for words that make no sense; UNAVAILABLE when it was refused.
+  // The listener's answer to the words of a client that connects so, whose connection goes to the function that
+  // Listen() was given. INVALID_ARGUMENT for words that make no sense; UNAVAILABLE when it was refused.
   [[nodiscard]] virtual absl::StatusOr<std::string> Answer(std::string_view) {
     return absl::UnimplementedError("this transport connects by address");
   }
 
   // Makes `memory` usable as source of Push and destination of Pull, cheaply (registered or pinned once). Optional for
-  // correctness. The memory outlives the worker.
+  // correctness, but for a device's memory (UNIMPLEMENTED as above). The memory outlives the worker.
   [[nodiscard]] virtual absl::Status Register(const MemoryRegion& memory) = 0;
 
   // Handles what is ready, events included, without blocking. Returns how many things it did; 0 means idle.
@@ -184,7 +196,9 @@ class Transport {
 // "local" (same host: memfd and a Unix socket), "verbs" (InfiniBand, RoCE), "tcp" (own sockets) or "ucx" (TCP by UCX).
 // NOT_FOUND names the ones there are.
 [[nodiscard]] absl::StatusOr<const Transport*> FindTransport(std::string_view name);
-// All of them.
+// All of them, in the order in which they are preferred where several can be used.
 absl::Span<const Transport* const> AllTransports();
+// Their names, in that order.
+std::vector<std::string> TransportNames();
 
 }  // namespace droidspeak

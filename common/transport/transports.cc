@@ -20,14 +20,18 @@ absl::Span<const Transport* const> AllTransports() {
   return kAll;
 }
 
+std::vector<std::string> TransportNames() {
+  std::vector<std::string> names;
+  for (const Transport* transport : AllTransports()) names.emplace_back(transport->name());
+  return names;
+}
+
 absl::StatusOr<const Transport*> FindTransport(std::string_view name) {
   for (const Transport* transport : AllTransports()) {
     if (name == transport->name()) return transport;
   }
-  const std::string all = absl::StrJoin(AllTransports(), ", ", [](std::string* text, const Transport* transport) {
-    *text += transport->name();
-  });
-  return absl::NotFoundError(absl::StrCat("no transport \"", ToAbsl(name), "\"; there are ", all));
+  return absl::NotFoundError(
+      absl::StrCat("no transport \"", ToAbsl(name), "\"; there are ", absl::StrJoin(TransportNames(), ", ")));
 }
 
 }  // namespace droidspeak

@@ -1,30 +1,31 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The verbs transport with real verbs: on Soft-RoCE, in the virtual machine of tests/rdma/vm. About five minutes.
+# The verbs transport with real verbs: on Soft-RoCE, in the virtual machine of tests/rdma/vm. Some eight minutes.
 #
-#   run.sh [STEP…]    of conformance, close, verbs, system, bench (default: all)
+#   run.sh [STEP…]    of conformance, verbs, system, faults, bench (default: all)
 #
 # Status 77: no virtual machine can be started here, and nothing was tested.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 readonly cannot_start=125 skipped=77
 export DROIDSPEAK_TEST_INTERFACE=dum0
+tests_named() { printf "build/bin/rdma_%s_test --gtest_brief=1 && " "$@"; echo true; }
 declare -A steps=(
-  [conformance]="build/bin/rdma_conformance_test --gtest_brief=1"
-  [close]="build/bin/rdma_conformance_close_test --gtest_brief=1"
-  [verbs]="build/bin/rdma_verbs_test --gtest_brief=1"
+  [conformance]=$(tests_named conformance conformance_close conformance_killed)
+  [verbs]=$(tests_named verbs verbs_hostile verbs_device_memory)
   [system]="tests/rdma/system.sh build/bin"
+  [faults]="tests/rdma/faults.sh build/bin"
   [bench]="tests/rdma/bench.sh build/bin"
 )
-order=(conformance close verbs system bench)
+order=(conformance verbs system faults bench)
 (($#)) && order=("$@")
+tests/rdma/models.sh build/bin build/rdma
 failed=()
 for step in "${order[@]}"; do
   [[ ${steps[$step]-} ]] || { echo "rdma: unknown step '$step'; expected some of ${!steps[*]}" >&2; exit 2; }
   echo "rdma: $step" >&2
   status=0
-  read -ra command <<<"${steps[$step]}"
-  tests/rdma/vm --timeout 300 -- "${command[@]}" || status=$?
+  tests/rdma/vm --timeout 300 -- bash -c "${steps[$step]}" || status=$?
   if ((status == cannot_start)); then
     echo "rdma: SKIPPED: verbs is not tested, since no virtual machine can be started here (see above)" >&2
     exit $skipped

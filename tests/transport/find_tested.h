@@ -10,17 +10,20 @@
 #include "common/transport/transport.h"
 #include "common/transport/verbs/verbs_transport.h"
 #include "tests/transport/encrypted_tcp.h"
+#include "tests/transport/in_process_transport.h"
 
 namespace droidspeak {
 
-// "tcp_streams" is tcp with four streams a connection within a host too, "tcp_tls" and "tcp_tls_streams" are the same
-// under TLS; "verbs_queues" is verbs with four queue pairs a connection.
+// "in_process" is the tests' own; "tcp_streams" is tcp with four streams a connection within a host too, "tcp_tls" and
+// "tcp_tls_streams" are the same under TLS; "verbs_queues" is verbs with four queue pairs a connection.
 inline absl::StatusOr<const Transport*> FindTestedTransport(const std::string& name) {
+  static const InProcessTransport kInProcess;
   static const TcpTransport kTcpOfFourStreams({.within_host = 3, .between_hosts = 3});
   static const EncryptedTcpTransport kTls({});
   static const EncryptedTcpTransport kTlsOfFourStreams({.within_host = 3, .between_hosts = 3});
   static const VerbsTransport kVerbsOfFourQueues(4);
   static const IntroducedTransport kIntroduced(kVerbsOfFourQueues);
+  if (name == "in_process") return &kInProcess;
   if (name == "verbs_queues") return &kIntroduced;
   if (name == "tcp_streams") return &kTcpOfFourStreams;
   if (name == "tcp_tls") return &kTls;

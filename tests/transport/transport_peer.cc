@@ -17,7 +17,7 @@
 namespace droidspeak {
 namespace {
 
-constexpr uint64_t kPushBytes = 4 << 20;
+constexpr uint64_t kPushBytes = 1 << 20;
 
 struct Peer final : ConnectionEvents {
   void OnMessage(Connection& connection, absl::Span<const std::byte>) override {

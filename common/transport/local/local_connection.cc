@@ -80,6 +80,7 @@ absl::Status LocalConnection::Send(absl::Span<const std::byte> message) {
 
 absl::Status LocalConnection::AnnounceRegion(uint32_t region, const MemoryRegion& memory) {
   if (role_ != Role::kClient) return absl::FailedPreconditionError("only clients announce regions");
+  RETURN_IF_ERROR(CheckHostMemory(memory));
   if (memory.fd < 0) return absl::InvalidArgumentError("a region of the local transport needs its memfd");
   RETURN_IF_ERROR(regions_.Add(region, {memory.base, memory.bytes}));
   absl::Status sent = SendFrame(FrameType::kAnnounce, BytesOf(AnnouncePayload{region, 0, memory.bytes}), memory.fd);

@@ -15,6 +15,7 @@
 #include "common/transport/acceptor.h"
 #include "common/transport/local/local_connection.h"
 #include "common/transport/local/unix_socket.h"
+#include "common/transport/region_table.h"
 #include "common/transport/transport.h"
 
 namespace droidspeak::local {
@@ -28,7 +29,7 @@ class LocalWorker final : public Worker {
 
   absl::StatusOr<std::string> Listen(const std::string& address, AcceptFunction accept) override;
   absl::StatusOr<std::unique_ptr<Connection>> Connect(const std::string& address, ConnectionEvents* events) override;
-  absl::Status Register(const MemoryRegion&) override { return absl::OkStatus(); }  // memcpy needs nothing
+  absl::Status Register(const MemoryRegion& memory) override { return CheckHostMemory(memory); }
   int Progress() override;
   bool Arm() override { return transfers_done_.empty() && closed_.empty(); }
   int event_fd() const override { return epoll_.get(); }

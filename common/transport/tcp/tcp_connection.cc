@@ -62,6 +62,7 @@ absl::Status TcpConnection::Send(absl::Span<const std::byte> message) {
 
 absl::Status TcpConnection::AnnounceRegion(uint32_t region, const MemoryRegion& memory) {
   RETURN_IF_ERROR(CheckClient());
+  RETURN_IF_ERROR(CheckHostMemory(memory));
   RETURN_IF_ERROR(regions_.Add(region, {memory.base, memory.bytes}));
   first().Queue({FrameType::kAnnounce, region, 0, 0, memory.bytes});
   WantTurn();

@@ -14,6 +14,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "common/base/owned_fd.h"
 #include "common/transport/acceptor.h"
+#include "common/transport/region_table.h"
 #include "common/transport/tcp/frame.h"
 #include "common/transport/tcp/tcp_connection.h"
 #include "common/transport/tcp/tcp_transport.h"
@@ -32,7 +33,7 @@ class TcpWorker final : public Worker {
   absl::StatusOr<std::unique_ptr<Connection>> ConnectEncrypted(const std::string& address, const SharedKey& key,
                                                                ConnectionEvents* events) override;
   absl::Status AcceptEncryptedOnly(KeyFinder keys) override;
-  absl::Status Register(const MemoryRegion&) override { return absl::OkStatus(); }  // the kernel copies from anywhere
+  absl::Status Register(const MemoryRegion& memory) override { return CheckHostMemory(memory); }
   int Progress() override;
   bool Arm() override { return turns_.empty(); }
   int event_fd() const override { return epoll_.get(); }

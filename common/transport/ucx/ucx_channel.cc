@@ -60,6 +60,7 @@ absl::Status UcxChannel::Send(absl::Span<const std::byte> message) {
 
 absl::Status UcxChannel::AnnounceRegion(uint32_t region, const MemoryRegion& memory) {
   if (role_ != Role::kClient) return absl::FailedPreconditionError("only clients announce regions");
+  RETURN_IF_ERROR(CheckHostMemory(memory));
   RETURN_IF_ERROR(regions_.Add(region, {memory.base, memory.bytes}));
   absl::Status sent = SendControl({static_cast<uint32_t>(ControlType::kAnnounce), region, 0, 0, memory.bytes}, {});
   if (!sent.ok()) regions_.Remove(region).IgnoreError();

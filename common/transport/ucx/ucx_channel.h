@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "common/transport/channel_connection.h"
 #include "common/transport/done_up_to.h"
 #include "common/transport/region_table.h"
 #include "common/transport/transport.h"
@@ -139,29 +140,6 @@ class UcxChannel {
   std::vector<PullHeader> pull_requests_;
 };
 
-// What a user of a channel holds: it goes when the user wants, the channel when UCX lets it.
-class UcxConnection final : public Connection {
- public:
-  explicit UcxConnection(UcxChannel* channel) : channel_(channel) { channel_->set_connection(this); }
-  ~UcxConnection() override { channel_->Detach(); }
-
-  absl::Status Send(absl::Span<const std::byte> message) override { return channel_->Send(message); }
-  absl::Status AnnounceRegion(uint32_t region, const MemoryRegion& memory) override {
-    return channel_->AnnounceRegion(region, memory);
-  }
-  absl::Status WithdrawRegion(uint32_t region) override { return channel_->WithdrawRegion(region); }
-  void Authorize() override { channel_->Authorize(); }
-  absl::Status Push(const std::byte* source, const RemoteRange& to, uint64_t token) override {
-    return channel_->Push(source, to, token);
-  }
-  absl::Status Pull(std::byte* destination, const RemoteRange& from, uint64_t token) override {
-    return channel_->Pull(destination, from, token);
-  }
-  void Close() override { channel_->Close(); }
-  std::string peer() const override { return channel_->peer(); }
-
- private:
-  UcxChannel* const channel_;
-};
+using UcxConnection = ChannelConnection<UcxChannel>;
 
 }  // namespace droidspeak::ucx

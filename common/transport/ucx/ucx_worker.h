@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "common/transport/region_table.h"
 #include "common/transport/transport.h"
 #include "common/transport/ucx/ucx_channel.h"
 #include "common/transport/ucx/ucx_engine.h"
@@ -26,7 +27,7 @@ class UcxWorker final : public Worker {
 
   absl::StatusOr<std::string> Listen(const std::string& address, AcceptFunction accept) override;
   absl::StatusOr<std::unique_ptr<Connection>> Connect(const std::string& address, ConnectionEvents* events) override;
-  absl::Status Register(const MemoryRegion&) override { return absl::OkStatus(); }  // TCP needs nothing
+  absl::Status Register(const MemoryRegion& memory) override { return CheckHostMemory(memory); }
   int Progress() override;
   bool Arm() override;
   int event_fd() const override { return epoll_; }

@@ -2,9 +2,9 @@
 #include "common/transport/verbs/device.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -53,6 +53,18 @@ int RankOf(const ibv_gid_entry& entry) {
 
 }  // namespace
 
+double Device::gigabits() const {
+  // The values are those of InfiniBand's PortInfo.
+  constexpr std::array<std::pair<int, double>, 9> kLane = {
+      {{1, 2.5}, {2, 5}, {4, 10}, {8, 10}, {16, 14}, {32, 25}, {64, 50}, {128, 100}, {256, 200}}};
+  constexpr std::array<std::pair<int, int>, 5> kLanes = {{{1, 1}, {2, 4}, {4, 8}, {8, 12}, {16, 2}}};
+  double lane = 0;
+  int lanes = 1;
+  for (const auto& [code, speed] : kLane) lane = port_attributes_.active_speed == code ? speed : lane;
+  for (const auto& [code, count] : kLanes) lanes = port_attributes_.active_width == code ? count : lanes;
+  return lane * lanes;
+}
+
 absl::StatusOr<std::shared_ptr<Device>> Device::Open() {
   const char* const which = std::getenv(kDeviceVariable);
   return Open(which == nullptr ? "" : which);
@@ -88,11 +100,7 @@ absl::Status Device::Use(ibv_device* device, int port, int gid_index) {
   wanted_gid_index_ = gid_index;
   context_.reset(ibv_open_device(device));
   if (context_ == nullptr) return ErrnoStatus(errno, absl::StrCat("opening the RDMA device ", device_name_));
-  // Its events are read when there are some.
-  const int flags = ::fcntl(context_->async_fd, F_GETFL);
-  if (flags < 0 || ::fcntl(context_->async_fd, F_SETFL, flags | O_NONBLOCK) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("setting up the RDMA device ", device_name_));
-  }
+  RETURN_IF_ERROR(Annotate(MakeNonBlocking(context_->async_fd), device_name_));
   if (const int error = ibv_query_device(context_.get(), &attributes_); error != 0) {
     return ErrnoStatus(error, absl::StrCat("asking the RDMA device ", device_name_));
   }

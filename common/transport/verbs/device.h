@@ -35,6 +35,8 @@ class Device {
   const ibv_port_attr& port_attributes() const { return port_attributes_; }
   const ibv_device_attr& attributes() const { return attributes_; }
   bool is_ethernet() const { return port_attributes_.link_layer == IBV_LINK_LAYER_ETHERNET; }
+  // The link's speed in Gbit/s, of all its lanes.
+  double gigabits() const;
   // DEVICE:PORT:GID_INDEX.
   const std::string& name() const { return name_; }
 

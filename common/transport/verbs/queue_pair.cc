@@ -122,7 +122,8 @@ void QueuePair::Add(const Posted& what, ibv_wr_opcode opcode, const ibv_sge& loc
                     uint32_t remote_key) {
   ibv_send_wr request{};
   request.opcode = opcode;
-  if (opcode != IBV_WR_RDMA_READ && local.length <= max_inline_) request.send_flags = IBV_SEND_INLINE;
+  // The processor copies what goes inline, which may be a device's memory unless it is a frame.
+  if (what.transfer == Posted::kFrame && local.length <= max_inline_) request.send_flags = IBV_SEND_INLINE;
   request.wr.rdma.remote_addr = remote;
   request.wr.rdma.rkey = remote_key;
   list_.push_back(request);

@@ -4,7 +4,6 @@
 
 #include <infiniband/verbs.h>
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>

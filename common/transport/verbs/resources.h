@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/files.h"
+#include "common/transport/transport.h"
 
 namespace droidspeak::verbs {
 
@@ -48,9 +49,12 @@ template <typename T, int (*destroy)(T*), Resource resource>
   return absl::OkStatus();
 }
 
-// Registers [base, base + bytes) with the rights `access` (IBV_ACCESS_…). RESOURCE_EXHAUSTED says how much memory the
-// process may lock when that is too little.
-[[nodiscard]] absl::StatusOr<Registration> RegisterMemory(ibv_pd* domain, const std::byte* base, uint64_t bytes,
-                                                          int access);
+// For descriptors that are read until they have nothing more.
+[[nodiscard]] absl::Status MakeNonBlocking(int fd);
+
+// Registers `memory` with the rights `access` (IBV_ACCESS_…): RDMA reaches it at its `base`. RESOURCE_EXHAUSTED says
+// how much memory the process may lock when that is too little; UNIMPLEMENTED: another device's memory, which this one
+// does not reach.
+[[nodiscard]] absl::StatusOr<Registration> RegisterMemory(ibv_pd* domain, const MemoryRegion& memory, int access);
 
 }  // namespace droidspeak::verbs

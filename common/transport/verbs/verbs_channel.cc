@@ -33,7 +33,7 @@ absl::Status VerbsChannel::Open(size_t queue_pairs) {
     domain = own_domain_.get();
   }
   ASSIGN_OR_RETURN(frames_registration_,
-                   RegisterMemory(domain, frames_.data(), frames_.size(), IBV_ACCESS_LOCAL_WRITE));
+                   RegisterMemory(domain, {frames_.data(), frames_.size()}, IBV_ACCESS_LOCAL_WRITE));
   for (size_t i = 0; i < queue_pairs; ++i) {
     ASSIGN_OR_RETURN(QueuePair queue,
                      QueuePair::Create(*device_, domain, worker_.completions(), role_ == Role::kClient));
@@ -81,7 +81,7 @@ void VerbsChannel::Detach() {
 }
 
 void VerbsChannel::End(const absl::Status& why, bool peer_may_hear) {
-  if (state_ == State::kEnding || state_ == State::kClosed) return;
+  if (!alive()) return;
   const bool was_open = state_ == State::kOpen;
   state_ = State::kEnding;
   why_ = Annotate(why, peer_);
@@ -95,8 +95,8 @@ void VerbsChannel::End(const absl::Status& why, bool peer_may_hear) {
 
 int VerbsChannel::Turn(absl::Time now) {
   int done = TellDone();
-  if (state_ == State::kConnecting || state_ == State::kOpen) done += PostAll();
-  if (state_ == State::kEnding) {
+  done += PostAll();
+  if (ending()) {
     const bool idle = std::all_of(queues_.begin(), queues_.end(), [](const QueuePair& queue) { return queue.idle(); });
     if (!idle && now < finish_at_) {
       worker_.GiveTurn(this);

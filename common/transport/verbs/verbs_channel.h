@@ -15,6 +15,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "common/transport/channel_connection.h"
 #include "common/transport/done_up_to.h"
 #include "common/transport/region_table.h"
 #include "common/transport/transport.h"
@@ -80,6 +81,7 @@ class VerbsChannel {
   void Probe(absl::Time now);
   bool connecting() const { return state_ == State::kConnecting; }
   bool ending() const { return state_ == State::kEnding; }
+  bool alive() const { return connecting() || state_ == State::kOpen; }
   bool disposable() const { return state_ == State::kClosed && connection_ == nullptr; }
 
  private:
@@ -99,14 +101,15 @@ class VerbsChannel {
     uint32_t pieces_out = 0;
     Registration own;  // of memory that the worker has not registered
   };
+  struct Announced {
+    Registration registration;
+    void (*flush)();  // of a device's memory; null: needs none
+  };
   struct QueuedFrame {
     FrameType type;
     uint64_t pushes_before;
     std::vector<std::byte> bytes;
     size_t sent = 0;
-  };
-  struct RemoteRegion {
-    uint32_t key;
   };
 
   VerbsChannel(VerbsWorker& worker, uint64_t id, Role role);
@@ -127,6 +130,7 @@ class VerbsChannel {
 
   // Receiving: verbs_receive.cc.
   [[nodiscard]] absl::Status OnFrame(const FrameHeader& header, absl::Span<const std::byte> payload);
+  void TellMessage(absl::Span<const std::byte> message);
   [[nodiscard]] absl::Status OnMessagePart(bool last, absl::Span<const std::byte> part);
   [[nodiscard]] absl::Status OnAnnounce(absl::Span<const std::byte> payload);
   [[nodiscard]] absl::Status OnWithdraw(absl::Span<const std::byte> payload);
@@ -151,8 +155,8 @@ class VerbsChannel {
   ProtectionDomain own_domain_;    // a client's: what one server may touch, another may not
   std::vector<std::byte> frames_;  // receives, then sends
   Registration frames_registration_;
-  std::map<uint32_t, Registration> announced_;  // a client's regions
-  std::map<uint64_t, Transfer> transfers_;      // by number, not ended
+  std::map<uint32_t, Announced> announced_;  // a client's regions
+  std::map<uint64_t, Transfer> transfers_;   // by number, not ended
   std::vector<QueuePair> queues_;
 
   RegionTable regions_;  // a server's have the client's addresses
@@ -162,7 +166,7 @@ class VerbsChannel {
   uint64_t pushes_started_ = 0;
   uint64_t pushes_posted_ = 0;  // wholly
   DoneUpTo pushes_ended_;
-  std::vector<std::pair<uint64_t, absl::Status>> done_;  // tokens
+  std::vector<uint64_t> done_;  // tokens
 
   std::deque<QueuedFrame> queued_;
   size_t queued_bytes_ = 0;
@@ -174,29 +178,6 @@ class VerbsChannel {
   std::vector<std::byte> message_;  // in parts
 };
 
-// What a user of a channel holds: it goes when the user wants, the channel when its memory is quiet.
-class VerbsConnection final : public Connection {
- public:
-  explicit VerbsConnection(VerbsChannel* channel) : channel_(channel) { channel_->set_connection(this); }
-  ~VerbsConnection() override { channel_->Detach(); }
-
-  absl::Status Send(absl::Span<const std::byte> message) override { return channel_->Send(message); }
-  absl::Status AnnounceRegion(uint32_t region, const MemoryRegion& memory) override {
-    return channel_->AnnounceRegion(region, memory);
-  }
-  absl::Status WithdrawRegion(uint32_t region) override { return channel_->WithdrawRegion(region); }
-  void Authorize() override { channel_->Authorize(); }
-  absl::Status Push(const std::byte* source, const RemoteRange& to, uint64_t token) override {
-    return channel_->Push(source, to, token);
-  }
-  absl::Status Pull(std::byte* destination, const RemoteRange& from, uint64_t token) override {
-    return channel_->Pull(destination, from, token);
-  }
-  void Close() override { channel_->Close(); }
-  std::string peer() const override { return channel_->peer(); }
-
- private:
-  VerbsChannel* const channel_;
-};
+using VerbsConnection = ChannelConnection<VerbsChannel>;
 
 }  // namespace droidspeak::verbs

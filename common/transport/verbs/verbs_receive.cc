@@ -25,7 +25,7 @@ absl::Status VerbsChannel::PostReceive(uint32_t slot) {
 }
 
 void VerbsChannel::OnReceived(uint32_t slot, uint32_t bytes) {
-  if (state_ != State::kConnecting && state_ != State::kOpen) return;
+  if (!alive()) return;
   const std::byte* const memory = frames_.data() + size_t{slot} * kFrameBytes;
   FrameHeader header{};
   if (bytes >= sizeof(header)) std::memcpy(&header, memory, sizeof(header));
@@ -37,7 +37,7 @@ void VerbsChannel::OnReceived(uint32_t slot, uint32_t bytes) {
   if (credit_ > UINT16_MAX) return End(absl::InvalidArgumentError("more credit than there can be"), true);
   const absl::Status handled = OnFrame(header, {memory + sizeof(header), header.bytes});
   if (!handled.ok()) return End(handled, true);
-  if (state_ != State::kConnecting && state_ != State::kOpen) return;  // the handler closed it
+  if (!alive()) return;  // the handler closed it
   if (const absl::Status posted = PostReceive(slot); !posted.ok()) {
     return End(absl::UnavailableError(posted.message()), true);
   }
@@ -68,18 +68,26 @@ absl::Status VerbsChannel::OnFrame(const FrameHeader& header, absl::Span<const s
   return absl::InvalidArgumentError(absl::StrCat("a frame of type ", static_cast<int>(header.type), " out of place"));
 }
 
+// The pushes before a message have arrived, but those into a device's memory may not have reached it yet.
+void VerbsChannel::TellMessage(absl::Span<const std::byte> message) {
+  for (const auto& [region, announced] : announced_) {
+    if (announced.flush != nullptr) announced.flush();
+  }
+  if (events_ != nullptr) events_->OnMessage(*connection_, message);
+}
+
 absl::Status VerbsChannel::OnMessagePart(bool last, absl::Span<const std::byte> part) {
   if (part.empty() || message_.size() + part.size() > kMaxMessageBytes) {
     return absl::InvalidArgumentError("a message that is empty or too long");
   }
   if (last && message_.empty()) {
-    if (events_ != nullptr) events_->OnMessage(*connection_, part);
+    TellMessage(part);
     return absl::OkStatus();
   }
   message_.insert(message_.end(), part.begin(), part.end());
   if (!last) return absl::OkStatus();
   const std::vector<std::byte> whole = std::exchange(message_, {});
-  if (events_ != nullptr) events_->OnMessage(*connection_, whole);
+  TellMessage(whole);
   return absl::OkStatus();
 }
 

@@ -29,7 +29,7 @@ absl::Span<const std::byte> BytesOf(const T& value) {
 }  // namespace
 
 absl::Status VerbsChannel::CheckOpen() const {
-  if (state_ == State::kOpen || state_ == State::kConnecting) return absl::OkStatus();
+  if (alive()) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat("connection to ", peer_, " is closed"));
 }
 
@@ -45,9 +45,8 @@ absl::Status VerbsChannel::AnnounceRegion(uint32_t region, const MemoryRegion& m
   if (role_ != Role::kClient) return absl::FailedPreconditionError("only clients announce regions");
   RETURN_IF_ERROR(CheckOpen());
   RETURN_IF_ERROR(regions_.Add(region, {memory.base, memory.bytes}));
-  absl::StatusOr<Registration> registration =
-      RegisterMemory(own_domain_.get(), memory.base, memory.bytes,
-                     IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ);
+  absl::StatusOr<Registration> registration = RegisterMemory(
+      own_domain_.get(), memory, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ);
   absl::Status announced = registration.status();
   if (announced.ok()) {
     announced = Queue(
@@ -58,7 +57,7 @@ absl::Status VerbsChannel::AnnounceRegion(uint32_t region, const MemoryRegion& m
     regions_.Remove(region).IgnoreError();
     return announced;
   }
-  announced_[region] = *std::move(registration);
+  announced_[region] = {*std::move(registration), memory.device.has_value() ? memory.device->flush : nullptr};
   return absl::OkStatus();
 }
 
@@ -92,7 +91,7 @@ absl::Status VerbsChannel::StartTransfer(ibv_wr_opcode opcode, std::byte* local,
   if (const std::optional<uint32_t> key = worker_.KeyOf(local, range.bytes); key.has_value()) {
     transfer.local_key = *key;
   } else {
-    ASSIGN_OR_RETURN(transfer.own, RegisterMemory(device_->domain(), local, range.bytes,
+    ASSIGN_OR_RETURN(transfer.own, RegisterMemory(device_->domain(), {local, range.bytes},
                                                   opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_LOCAL_WRITE : 0));
     transfer.local_key = transfer.own->lkey;
   }
@@ -203,7 +202,7 @@ void VerbsChannel::OnSent(size_t queue) {
     Transfer& transfer = found->second;
     if (--transfer.pieces_out > 0 || transfer.posted < transfer.bytes) continue;
     if (transfer.opcode == IBV_WR_RDMA_WRITE) (void)pushes_ended_.Add(transfer.push_number);
-    done_.emplace_back(transfer.token, absl::OkStatus());
+    done_.push_back(transfer.token);
     transfers_.erase(found);
   }
   worker_.GiveTurn(this);
@@ -211,8 +210,8 @@ void VerbsChannel::OnSent(size_t queue) {
 
 int VerbsChannel::TellDone() {
   const auto done = std::exchange(done_, {});
-  for (const auto& [token, status] : done) {
-    if (events_ != nullptr) events_->OnTransferDone(*connection_, token, status);
+  for (const uint64_t token : done) {
+    if (events_ != nullptr) events_->OnTransferDone(*connection_, token, absl::OkStatus());
   }
   return static_cast<int>(done.size());
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// The device and the channels; verbs_progress.cc has what happens on them.
 #include "common/transport/verbs/verbs_worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
 #include <algorithm>
-#include <array>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -20,27 +19,11 @@ namespace {
 
 // Room for 64 queue pairs, 0.5 MiB: not every device can make it larger later.
 constexpr int kFirstCompletions = 8192;
-constexpr absl::Duration kLookInterval = absl::Milliseconds(100);
-constexpr int kCompletionsAtOnce = 32;
-constexpr unsigned kAcknowledgeAfter = 256;
-constexpr absl::Duration kProbeInterval = absl::Milliseconds(500);
 // How long a worker that is destroyed lets its channels say goodbye.
 constexpr absl::Duration kDrainLimit = absl::Seconds(1);
 // One queue pair is one engine of a device, which does about 200 Gbit/s.
 constexpr double kGigabitsAQueuePair = 200;
 constexpr size_t kMostChosenQueuePairs = 4;
-
-// Of all lanes, in Gbit/s. The values are those of InfiniBand's PortInfo.
-double SpeedOf(const ibv_port_attr& port) {
-  constexpr std::array<std::pair<int, double>, 9> kLane = {
-      {{1, 2.5}, {2, 5}, {4, 10}, {8, 10}, {16, 14}, {32, 25}, {64, 50}, {128, 100}, {256, 200}}};
-  constexpr std::array<std::pair<int, int>, 5> kLanes = {{{1, 1}, {2, 4}, {4, 8}, {8, 12}, {16, 2}}};
-  double lane = 0;
-  int lanes = 1;
-  for (const auto& [code, speed] : kLane) lane = port.active_speed == code ? speed : lane;
-  for (const auto& [code, count] : kLanes) lanes = port.active_width == code ? count : lanes;
-  return lane * lanes;
-}
 
 }  // namespace
 
@@ -56,7 +39,7 @@ absl::StatusOr<std::unique_ptr<Worker>> VerbsWorker::Create(size_t queue_pairs) 
   OwnedFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
   if (!epoll.valid() || !timer.valid()) return ErrnoStatus(errno, "creating a verbs worker");
   std::unique_ptr<VerbsWorker> worker(new VerbsWorker(std::move(epoll), std::move(timer), queue_pairs));
-  RETURN_IF_ERROR(worker->Watch(worker->timer_.get()));
+  RETURN_IF_ERROR(worker->Watch(Source::kTimer, worker->timer_.get()));
   RETURN_IF_ERROR(worker->OpenDevice());
   return worker;
 }
@@ -73,8 +56,8 @@ VerbsWorker::~VerbsWorker() {
   CloseDevice();
 }
 
-absl::Status VerbsWorker::Watch(int fd) {
-  epoll_event event{EPOLLIN, {.u64 = 0}};
+absl::Status VerbsWorker::Watch(Source source, int fd) {
+  epoll_event event{EPOLLIN, {.u32 = static_cast<uint32_t>(source)}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return absl::OkStatus();
   return ErrnoStatus(errno, "watching an RDMA device");
 }
@@ -97,21 +80,17 @@ absl::Status VerbsWorker::SetUpDevice() {
   if (notifications_ == nullptr) {
     return ErrnoStatus(errno, absl::StrCat("making a completion channel of ", device_->name()));
   }
-  const int flags = ::fcntl(notifications_->fd, F_GETFL);
-  if (flags < 0 || ::fcntl(notifications_->fd, F_SETFL, flags | O_NONBLOCK) != 0) {
-    return ErrnoStatus(errno, "setting up a completion channel");
-  }
+  RETURN_IF_ERROR(MakeNonBlocking(notifications_->fd));
   const int completions = std::min(kFirstCompletions, device_->attributes().max_cqe);
   RETURN_IF_ERROR(Take(ibv_create_cq(device_->context(), completions, nullptr, notifications_.get(), 0),
                        absl::StrCat("making a completion queue of ", device_->name()), completions_));
   capacity_ = completions_->cqe;
   // Some devices that libibverbs knows have no reliable connections.
   RETURN_IF_ERROR(QueuePair::Create(*device_, device_->domain(), completions_.get(), false).status());
-  RETURN_IF_ERROR(Watch(notifications_->fd));
-  RETURN_IF_ERROR(Watch(device_->context()->async_fd));
+  RETURN_IF_ERROR(Watch(Source::kCompletions, notifications_->fd));
+  RETURN_IF_ERROR(Watch(Source::kDevice, device_->context()->async_fd));
   for (Registered& one : registered_) {
-    ASSIGN_OR_RETURN(one.registration,
-                     RegisterMemory(device_->domain(), one.memory.base, one.memory.bytes, IBV_ACCESS_LOCAL_WRITE));
+    ASSIGN_OR_RETURN(one.registration, RegisterMemory(device_->domain(), one.memory, IBV_ACCESS_LOCAL_WRITE));
   }
   return absl::OkStatus();
 }
@@ -150,8 +129,7 @@ absl::StatusOr<std::unique_ptr<Connection>> VerbsWorker::Connect(const std::stri
 
 absl::Status VerbsWorker::Register(const MemoryRegion& memory) {
   RETURN_IF_ERROR(OpenDevice());
-  ASSIGN_OR_RETURN(Registration registration,
-                   RegisterMemory(device_->domain(), memory.base, memory.bytes, IBV_ACCESS_LOCAL_WRITE));
+  ASSIGN_OR_RETURN(Registration registration, RegisterMemory(device_->domain(), memory, IBV_ACCESS_LOCAL_WRITE));
   registered_.push_back({memory, std::move(registration)});
   return absl::OkStatus();
 }
@@ -196,7 +174,7 @@ absl::StatusOr<std::unique_ptr<Connection>> VerbsWorker::ConnectIntroduced(const
   RETURN_IF_ERROR(OpenDevice());
   size_t queue_pairs = wanted_queue_pairs_;
   if (queue_pairs == 0) {
-    queue_pairs = static_cast<size_t>(SpeedOf(device_->port_attributes()) / kGigabitsAQueuePair);
+    queue_pairs = static_cast<size_t>(device_->gigabits() / kGigabitsAQueuePair);
     queue_pairs = std::clamp<size_t>(queue_pairs, 1, kMostChosenQueuePairs);
   }
   ASSIGN_OR_RETURN(VerbsChannel* const channel, AddChannel(VerbsChannel::Role::kClient, queue_pairs));
@@ -230,110 +208,6 @@ absl::StatusOr<std::string> VerbsWorker::Answer(std::string_view words) {
   if (events == nullptr) return absl::UnavailableError("the server takes no more connections");
   channel->set_events(events);
   return channel->introduction().Encode();
-}
-
-VerbsChannel* VerbsWorker::Find(uint64_t id) const {
-  const auto found = channels_.find(id);
-  return found == channels_.end() ? nullptr : found->second.get();
-}
-
-void VerbsWorker::GiveTurn(VerbsChannel* channel) {
-  if (!std::exchange(channel->in_turn_, true)) turns_.push_back(channel->id());
-}
-
-int VerbsWorker::RunTurns() {
-  int done = 0;
-  for (const uint64_t id : std::exchange(turns_, {})) {
-    VerbsChannel* const channel = Find(id);
-    channel->in_turn_ = false;
-    done += channel->Turn(now_);
-    if (channel->disposable() && !channel->in_turn_) channels_.erase(id);
-  }
-  return done;
-}
-
-int VerbsWorker::PollCompletions() {
-  if (completions_ == nullptr) return 0;
-  const std::vector<ibv_wc> early = std::exchange(early_, {});
-  for (const ibv_wc& one : early) Handle(one);
-  if (!early.empty()) return static_cast<int>(early.size());
-  std::array<ibv_wc, kCompletionsAtOnce> completions;
-  const int count = ibv_poll_cq(completions_.get(), kCompletionsAtOnce, completions.data());
-  if (count < 0 && !lost_) {
-    LoseDevice(absl::UnavailableError(absl::StrCat("the completion queue of ", device_->name(), " has failed")));
-  }
-  for (int i = 0; i < count; ++i) Handle(completions[i]);
-  return std::max(count, 0);
-}
-
-void VerbsWorker::Handle(const ibv_wc& completion) {
-  VerbsChannel* const channel = Find(completion.wr_id >> 16);
-  if (channel == nullptr) return;  // of queue pairs that are gone
-  const auto which = static_cast<uint32_t>(completion.wr_id & 0xffff) >> 1;
-  if (completion.status != IBV_WC_SUCCESS) return channel->OnFailed(completion);
-  if ((completion.wr_id & 1) != 0) return channel->OnReceived(which, completion.byte_len);
-  channel->OnSent(which);
-}
-
-int VerbsWorker::Progress() {
-  now_ = absl::Now();
-  int done = PollCompletions();
-  if (now_ >= next_look_) {
-    next_look_ = now_ + kLookInterval;
-    done += ReadTimer() + ReadDeviceEvents();
-  }
-  done += RunTurns();
-  if (lost_ && channels_.empty()) CloseDevice();
-  return done;
-}
-
-int VerbsWorker::ReadTimer() {
-  uint64_t times = 0;
-  if (::read(timer_.get(), &times, sizeof(times)) != sizeof(times)) return 0;
-  for (const auto& [id, channel] : channels_) channel->Probe(now_);
-  SetTimer();
-  return 1;
-}
-
-// Runs while there are connections to probe.
-void VerbsWorker::SetTimer() {
-  if (timer_runs_ == !channels_.empty()) return;
-  timer_runs_ = !channels_.empty();
-  itimerspec every{};
-  if (timer_runs_) every.it_interval = every.it_value = absl::ToTimespec(kProbeInterval);
-  ::timerfd_settime(timer_.get(), 0, &every, nullptr);
-}
-
-int VerbsWorker::ReadDeviceEvents() {
-  if (device_ == nullptr) return 0;
-  int done = 0;
-  ibv_async_event event{};
-  while (ibv_get_async_event(device_->context(), &event) == 0) {
-    const std::string what = ibv_event_type_str(event.event_type);
-    const bool fatal = event.event_type == IBV_EVENT_DEVICE_FATAL || event.event_type == IBV_EVENT_CQ_ERR;
-    ibv_ack_async_event(&event);
-    ++done;
-    if (fatal && !lost_) LoseDevice(absl::UnavailableError(what));
-    // An event of one queue pair comes with that queue pair's completions.
-    const absl::Status port = device_->Check();
-    if (!port.ok() && !port_lost_) LosePort(Annotate(port, what));
-  }
-  return done;
-}
-
-bool VerbsWorker::Arm() {
-  if (!turns_.empty() || !early_.empty()) return false;
-  if (ReadTimer() + ReadDeviceEvents() > 0) return false;
-  if (completions_ == nullptr) return true;
-  ibv_cq* queue = nullptr;
-  void* context = nullptr;
-  while (ibv_get_cq_event(notifications_.get(), &queue, &context) == 0) ++unacknowledged_;
-  if (unacknowledged_ >= kAcknowledgeAfter) ibv_ack_cq_events(completions_.get(), std::exchange(unacknowledged_, 0));
-  if (ibv_req_notify_cq(completions_.get(), 0) != 0) return false;
-  // What came before that is told of from Progress().
-  early_.resize(kCompletionsAtOnce);
-  early_.resize(std::max(ibv_poll_cq(completions_.get(), kCompletionsAtOnce, early_.data()), 0));
-  return early_.empty();
 }
 
 }  // namespace droidspeak::verbs

@@ -61,6 +61,9 @@ class VerbsWorker final : public Worker {
     void operator()(ibv_comp_channel* channel) const { ibv_destroy_comp_channel(channel); }
   };
 
+  // What wakes it.
+  enum class Source : uint32_t { kTimer, kDevice, kCompletions };
+
   VerbsWorker(OwnedFd epoll, OwnedFd timer, size_t queue_pairs);
   // Opens the device, or looks at its port again, where that is needed.
   absl::Status OpenDevice();
@@ -69,7 +72,7 @@ class VerbsWorker final : public Worker {
   void LosePort(const absl::Status& why);
   void LoseDevice(const absl::Status& why);
   void CloseDevice();
-  absl::Status Watch(int fd);
+  absl::Status Watch(Source source, int fd);
   [[nodiscard]] absl::StatusOr<VerbsChannel*> AddChannel(VerbsChannel::Role role, size_t queue_pairs);
   absl::Status MakeRoom(size_t queue_pairs);
   VerbsChannel* Find(uint64_t channel) const;
@@ -77,8 +80,11 @@ class VerbsWorker final : public Worker {
   int PollCompletions();
   void Handle(const ibv_wc& completion);
   int RunTurns();
-  int ReadDeviceEvents();
+  // Reads what is there of the sources. Returns how many things it did.
+  int Look();
   int ReadTimer();
+  int ReadDeviceEvents();
+  void ReadNotifications();
   void SetTimer();
 
   const OwnedFd epoll_;
@@ -97,7 +103,7 @@ class VerbsWorker final : public Worker {
   bool lost_ = false;            // the device has failed
   bool timer_runs_ = false;
   absl::Time now_;
-  absl::Time next_look_;  // at the timer and the device's events, however busy it is
+  absl::Time next_look_;  // however busy it is
   uint64_t last_id_ = 0;
   absl::flat_hash_map<uint64_t, std::unique_ptr<VerbsChannel>> channels_;
   std::vector<uint64_t> turns_;
