@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A transport whose ends must be introduced to each other, usable by address alone: for benchmarks and tests, which have
-// no session to do it. Whoever reaches the address may connect.
+// A transport whose ends must be introduced to each other, usable by address alone: for benchmarks and tests, which
+// have no session to do it. Whoever reaches the address may connect.
 #pragma once
 
 #include "common/transport/transport.h"
