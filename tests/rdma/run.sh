@@ -25,7 +25,7 @@ for step in "${order[@]}"; do
   [[ ${steps[$step]-} ]] || { echo "rdma: unknown step '$step'; expected some of ${!steps[*]}" >&2; exit 2; }
   echo "rdma: $step" >&2
   status=0
-  tests/rdma/vm --timeout 300 -- bash -c "${steps[$step]}" || status=$?
+  tests/rdma/vm --timeout 450 -- bash -c "${steps[$step]}" || status=$?
   if ((status == cannot_start)); then
     echo "rdma: SKIPPED: verbs is not tested, since no virtual machine can be started here (see above)" >&2
     exit $skipped
