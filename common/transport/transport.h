@@ -24,9 +24,9 @@ namespace droidspeak {
 // Largest control message a connection carries, in bytes. (An OfferAnswer for the most blocks is 512 KiB and a header.)
 inline constexpr size_t kMaxMessageBytes = size_t{640} * 1024;
 
-// What a transport needs to reach memory that the processor cannot, as a GPU's.
+// What a transport needs to reach memory that the processor cannot, as a GPU's. No other memory has its addresses.
 struct DeviceMemory {
-  int dma_buf = -1;     // descriptor of the dma-buf it lies in (CUDA: cuMemGetHandleForAddressRange); not owned
+  int dma_buf = -1;     // of what it lies in (CUDA: cuMemGetHandleForAddressRange); not owned, open as long as it lives
   uint64_t offset = 0;  // of the region in that
   // Makes what other devices have written visible to the one whose memory it is (CUDA: cuFlushGPUDirectRDMAWrites);
   // null where nothing is needed. Called on the worker's thread.

@@ -37,8 +37,8 @@ os.kill(server, signal.SIGKILL)
 KILL
   killer=$!
   disown "${servers[cache-2]}" # bash would report its end
-  until [[ -e $folder/ready ]]; do sleep 0.1; done # for a process of its own
-  "${@:2}" >"$folder/killed.log" 2>&1 || status=$?
+  until [[ -e $folder/ready ]] || ! kill -0 $killer 2>/dev/null; do sleep 0.1; done # for a process of its own
+  ("${@:2}") >"$folder/killed.log" 2>&1 || status=$?
   wait $killer || { cat "$folder/killed.log"; fail "no server was killed"; }
   return $status
 }
@@ -54,7 +54,7 @@ same "$folder/served" "$folder/expected"
 for i in 1 2 3 4; do (($(received $i) > 100)) || fail "rx$i has not been used"; done
 
 say "a server killed amid the engine's requests"
-kill_amid sessions score $context_tokens "$folder/served" --servers "$list"
+kill_amid sessions score $context_tokens "$folder/served" --servers "$list" || { cat "$folder/killed.log"; fail "no answer"; }
 reused=$(sed -n 's/.*prompt: \([0-9]*\) of [0-9]* context tokens were reused.*/\1/p' "$folder/log")
 [[ $reused ]] || { cat "$folder/log"; fail "the engine did not notice"; }
 say "$(sed -n 's/.*prompt: //p' "$folder/log")"

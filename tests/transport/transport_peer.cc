@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An end of a transport in a process of its own, for tests that kill it.
-//   transport_peer client TRANSPORT ADDRESS   announces 16 MiB as region 1, says "ready"
+//   transport_peer client TRANSPORT ADDRESS   announces 4 MiB as region 1, says "ready"
 //   transport_peer server TRANSPORT ADDRESS   prints the address bound; at the first message of a client, which must
 //                                             have announced region 1, pushes into it without end and says so
 #include <poll.h>

@@ -54,6 +54,8 @@ TEST_P(TransportTest, PushesAndPullsReachADevicesMemory) {
   ASSERT_TRUE(server_worker_->Register(servers).ok());
   ASSERT_TRUE(connection_->Send(BytesOf("announced")).ok());
   ASSERT_TRUE(RunUntil([&] { return !server_.messages.empty(); }));
+  int flushes_at_message = 0;
+  client_.on_message = [&](Connection&, const std::string&) { flushes_at_message = flushes; };
   for (const size_t bytes : {size_t{1}, size_t{64}, size_t{4097}, size_t{3} << 20}) {
     SCOPED_TRACE(bytes);
     const std::string data = Pattern(bytes, bytes);
@@ -67,13 +69,18 @@ TEST_P(TransportTest, PushesAndPullsReachADevicesMemory) {
     ASSERT_TRUE(accepted_[0]->Push(servers.base + 100, {7, 200, bytes}, 1).ok());
     ASSERT_TRUE(accepted_[0]->Send(BytesOf("pushed")).ok());
     ASSERT_TRUE(RunUntil([&] { return client_.messages.size() == 1 && server_.done.size() == 1; }));
+    EXPECT_EQ(flushes_at_message, 1);
     EXPECT_EQ(flushes, 1);
     EXPECT_EQ(std::memcmp(at_client + 200, data.data(), bytes), 0);
     EXPECT_EQ(at_client[199], std::byte{0xee});
     EXPECT_EQ(at_client[200 + bytes], std::byte{0xee});
     std::memset(at_server, 0xdd, servers.bytes);
     ASSERT_TRUE(accepted_[0]->Pull(servers.base + 300, {7, 200, bytes}, 2).ok());
+    int flushes_at_done = 0;
+    server_.on_done = [&](Connection&, uint64_t) { flushes_at_done = flushes; };
     ASSERT_TRUE(RunUntil([&] { return server_.done.size() == 2; }));
+    EXPECT_EQ(flushes_at_done, 2);
+    server_.on_done = nullptr;
     EXPECT_EQ(std::memcmp(at_server + 300, data.data(), bytes), 0);
     EXPECT_EQ(at_server[299], std::byte{0xdd});
   }

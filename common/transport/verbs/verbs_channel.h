@@ -92,6 +92,7 @@ class VerbsChannel {
     ibv_wr_opcode opcode;
     std::byte* local;
     uint32_t local_key;
+    void (*flush)();  // where something is read into; null: needs none
     uint64_t remote;
     uint32_t remote_key;
     uint64_t bytes;
@@ -130,6 +131,7 @@ class VerbsChannel {
 
   // Receiving: verbs_receive.cc.
   [[nodiscard]] absl::Status OnFrame(const FrameHeader& header, absl::Span<const std::byte> payload);
+  void Flush();
   void TellMessage(absl::Span<const std::byte> message);
   [[nodiscard]] absl::Status OnMessagePart(bool last, absl::Span<const std::byte> part);
   [[nodiscard]] absl::Status OnAnnounce(absl::Span<const std::byte> payload);

@@ -68,11 +68,18 @@ absl::Status VerbsChannel::OnFrame(const FrameHeader& header, absl::Span<const s
   return absl::InvalidArgumentError(absl::StrCat("a frame of type ", static_cast<int>(header.type), " out of place"));
 }
 
-// The pushes before a message have arrived, but those into a device's memory may not have reached it yet.
-void VerbsChannel::TellMessage(absl::Span<const std::byte> message) {
+// What was pushed has arrived, but what went into a device's memory may not have reached it yet.
+void VerbsChannel::Flush() {
+  void (*last)() = nullptr;  // regions of one kind of device have the same
   for (const auto& [region, announced] : announced_) {
-    if (announced.flush != nullptr) announced.flush();
+    if (announced.flush == nullptr || announced.flush == last) continue;
+    last = announced.flush;
+    last();
   }
+}
+
+void VerbsChannel::TellMessage(absl::Span<const std::byte> message) {
+  Flush();
   if (events_ != nullptr) events_->OnMessage(*connection_, message);
 }
 

@@ -64,6 +64,7 @@ absl::Status VerbsChannel::AnnounceRegion(uint32_t region, const MemoryRegion& m
 absl::Status VerbsChannel::WithdrawRegion(uint32_t region) {
   if (role_ != Role::kClient) return absl::FailedPreconditionError("only clients withdraw regions");
   RETURN_IF_ERROR(regions_.Remove(region).status());
+  Flush();  // of what was pushed there, the next message may tell
   announced_.erase(region);
   return Queue(FrameType::kWithdraw, BytesOf(WithdrawPayload{region}));
 }
@@ -88,8 +89,9 @@ absl::Status VerbsChannel::StartTransfer(ibv_wr_opcode opcode, std::byte* local,
   transfer.remote_key = remote_keys_[range.region];
   transfer.bytes = range.bytes;
   transfer.token = token;
-  if (const std::optional<uint32_t> key = worker_.KeyOf(local, range.bytes); key.has_value()) {
-    transfer.local_key = *key;
+  if (const auto registered = worker_.FindLocal(local, range.bytes); registered.has_value()) {
+    transfer.local_key = registered->key;
+    transfer.flush = opcode == IBV_WR_RDMA_READ ? registered->flush : nullptr;
   } else {
     ASSIGN_OR_RETURN(transfer.own, RegisterMemory(device_->domain(), {local, range.bytes},
                                                   opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_LOCAL_WRITE : 0));
@@ -202,6 +204,7 @@ void VerbsChannel::OnSent(size_t queue) {
     Transfer& transfer = found->second;
     if (--transfer.pieces_out > 0 || transfer.posted < transfer.bytes) continue;
     if (transfer.opcode == IBV_WR_RDMA_WRITE) (void)pushes_ended_.Add(transfer.push_number);
+    if (transfer.flush != nullptr) transfer.flush();
     done_.push_back(transfer.token);
     transfers_.erase(found);
   }

@@ -100,9 +100,12 @@ void VerbsWorker::CloseDevice() {
   // A queue with events that nobody has acknowledged is never destroyed.
   if (completions_ != nullptr) ibv_ack_cq_events(completions_.get(), std::exchange(unacknowledged_, 0));
   early_.clear();
+  // Closing them is not enough where a process that was forked has them as well.
+  if (notifications_ != nullptr) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, notifications_->fd, nullptr);
+  if (device_ != nullptr) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, device_->context()->async_fd, nullptr);
   completions_.reset();
   notifications_.reset();
-  device_.reset();  // its descriptors leave the epoll set with it
+  device_.reset();
   port_lost_ = lost_ = false;
 }
 
@@ -134,11 +137,12 @@ absl::Status VerbsWorker::Register(const MemoryRegion& memory) {
   return absl::OkStatus();
 }
 
-std::optional<uint32_t> VerbsWorker::KeyOf(const std::byte* memory, uint64_t bytes) const {
+std::optional<VerbsWorker::Local> VerbsWorker::FindLocal(const std::byte* memory, uint64_t bytes) const {
   for (const Registered& one : registered_) {
     const bool within = memory >= one.memory.base && bytes <= one.memory.bytes &&
                         static_cast<uint64_t>(memory - one.memory.base) <= one.memory.bytes - bytes;
-    if (within && one.registration != nullptr) return one.registration->lkey;
+    if (!within || one.registration == nullptr) continue;
+    return Local{one.registration->lkey, one.memory.device.has_value() ? one.memory.device->flush : nullptr};
   }
   return std::nullopt;
 }

@@ -44,8 +44,12 @@ class VerbsWorker final : public Worker {
   const std::shared_ptr<Device>& device() const { return device_; }
   ibv_cq* completions() const { return completions_.get(); }
   absl::Time now() const { return now_; }
-  // The key of [memory, memory + bytes) where that has been registered.
-  std::optional<uint32_t> KeyOf(const std::byte* memory, uint64_t bytes) const;
+  struct Local {
+    uint32_t key;
+    void (*flush)();  // of a device's memory, after something was written there; null: needs none
+  };
+  // How a work request names [memory, memory + bytes), where that has been registered.
+  std::optional<Local> FindLocal(const std::byte* memory, uint64_t bytes) const;
   // Turn() of `channel` is called from this or the next Progress().
   void GiveTurn(VerbsChannel* channel);
   // Ids of completions: the channel, and which of its queue pairs or receives.
