@@ -12,6 +12,7 @@
 #include "common/base/files.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
+#include "engine/model/families/family.h"
 #include "engine/model/json_field.h"
 
 namespace droidspeak {
@@ -51,44 +52,58 @@ absl::Status CheckNeutral(const JsonFields& fields) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Architecture> ParseArchitecture(const JsonFields& fields) {
-  constexpr absl::string_view kExpected = "a supported architecture: LlamaForCausalLM or MistralForCausalLM";
-  ASSIGN_OR_RETURN(const std::string type, fields.String("model_type", ""));
-  std::string name = type == "llama" ? "LlamaForCausalLM" : type == "mistral" ? "MistralForCausalLM" : type;
-  if (const Json* list = fields.Find("architectures"); list != nullptr) {
-    if (!list->is_array() || list->size() != 1 || !(*list)[0].is_string()) {
-      return fields.Unexpected("architectures", "a list of one architecture");
-    }
-    const auto listed = (*list)[0].get<std::string>();
-    if (listed != "LlamaForCausalLM" && listed != "MistralForCausalLM") {
-      return fields.Unexpected("architectures", kExpected);
-    }
-    if (!type.empty() && listed != name) return fields.Unexpected("model_type", absl::StrCat("that of ", listed));
-    name = listed;
-  }
-  if (name == "LlamaForCausalLM") return Architecture::kLlama;
-  if (name == "MistralForCausalLM") return Architecture::kMistral;
-  return fields.Unexpected("model_type", "llama or mistral");
+// Names of all families, by one of their fields.
+std::string NamesOf(absl::string_view Family::*name) {
+  return absl::StrJoin(AllFamilies(), ", ",
+                       [name](std::string* text, const Family* family) { absl::StrAppend(text, family->*name); });
 }
 
-absl::Status ParseSizes(const JsonFields& fields, ModelConfig& config) {
-  const bool mistral = config.architecture == Architecture::kMistral;
+const Family* FindFamily(absl::string_view Family::*name, absl::string_view value) {
+  for (const Family* family : AllFamilies()) {
+    if (family->*name == value) return family;
+  }
+  return nullptr;
+}
+
+absl::StatusOr<const Family*> ParseFamily(const JsonFields& fields) {
+  ASSIGN_OR_RETURN(const std::string type, fields.String("model_type", ""));
+  const Family* const by_type = FindFamily(&Family::model_type, type);
+  const Json* const list = fields.Find("architectures");
+  if (list == nullptr) {
+    if (by_type != nullptr) return by_type;
+    return fields.Unexpected("model_type", absl::StrCat("one of ", NamesOf(&Family::model_type)));
+  }
+  if (!list->is_array() || list->size() != 1 || !(*list)[0].is_string()) {
+    return fields.Unexpected("architectures", "a list of one architecture");
+  }
+  const Family* const family = FindFamily(&Family::architecture, (*list)[0].get<std::string>());
+  if (family == nullptr) {
+    return fields.Unexpected("architectures", absl::StrCat("one of ", NamesOf(&Family::architecture)));
+  }
+  if (!type.empty() && family != by_type) {
+    return fields.Unexpected("model_type", absl::StrCat("that of ", family->architecture));
+  }
+  return family;
+}
+
+absl::Status ParseSizes(const JsonFields& fields, const Family& family, ModelConfig& config) {
   ASSIGN_OR_RETURN(config.vocab_size, fields.RequiredInteger("vocab_size", 1, kMaxSize));
   ASSIGN_OR_RETURN(config.hidden_size, fields.RequiredInteger("hidden_size", 1, kMaxSize));
   ASSIGN_OR_RETURN(config.intermediate_size, fields.RequiredInteger("intermediate_size", 1, kMaxSize));
   ASSIGN_OR_RETURN(config.layers, fields.RequiredInteger("num_hidden_layers", 1, kMaxLayers));
   ASSIGN_OR_RETURN(config.heads, fields.RequiredInteger("num_attention_heads", 1, 1 << 16));
-  ASSIGN_OR_RETURN(config.kv_heads, fields.Integer("num_key_value_heads", mistral ? 8 : config.heads, 1, 1 << 16));
+  ASSIGN_OR_RETURN(config.kv_heads, fields.Integer("num_key_value_heads",
+                                                   family.kv_heads != 0 ? family.kv_heads : config.heads, 1, 1 << 16));
   if (config.heads % config.kv_heads != 0) {
     return fields.Unexpected("num_key_value_heads", absl::StrCat("a divisor of num_attention_heads = ", config.heads));
   }
-  if (fields.Find("head_dim") == nullptr && config.hidden_size % config.heads != 0) {
+  if (fields.Find("head_dim") == nullptr && family.head_dim == 0 && config.hidden_size % config.heads != 0) {
     return fields.Unexpected("hidden_size", absl::StrCat("a multiple of num_attention_heads = ", config.heads));
   }
-  ASSIGN_OR_RETURN(config.head_dim, fields.Integer("head_dim", config.hidden_size / config.heads, 2, 4096));
+  const int64_t head_dim = family.head_dim != 0 ? family.head_dim : config.hidden_size / config.heads;
+  ASSIGN_OR_RETURN(config.head_dim, fields.Integer("head_dim", head_dim, 2, 4096));
   if (config.head_dim % 2 != 0) return fields.Unexpected("head_dim", "an even number");
-  ASSIGN_OR_RETURN(config.max_positions,
-                   fields.Integer("max_position_embeddings", mistral ? 131072 : 2048, 1, kMaxSize));
+  ASSIGN_OR_RETURN(config.max_positions, fields.Integer("max_position_embeddings", family.max_positions, 1, kMaxSize));
   if (config.max_positions > kMaxRopeNumbers / config.head_dim) {
     return fields.Unexpected("max_position_embeddings", absl::StrCat("at most ", kMaxRopeNumbers / config.head_dim,
                                                                      " for a head_dim of ", config.head_dim));
@@ -96,10 +111,6 @@ absl::Status ParseSizes(const JsonFields& fields, ModelConfig& config) {
   ASSIGN_OR_RETURN(config.rms_norm_eps, fields.Number("rms_norm_eps", 1e-6));
   if (config.rms_norm_eps < 0) return fields.Unexpected("rms_norm_eps", "a non-negative number");
   ASSIGN_OR_RETURN(config.tied_embeddings, fields.Boolean("tie_word_embeddings", false));
-  ASSIGN_OR_RETURN(config.attention_bias, fields.Boolean("attention_bias", false));
-  ASSIGN_OR_RETURN(config.mlp_bias, fields.Boolean("mlp_bias", false));
-  if (mistral && config.attention_bias) return fields.Unexpected("attention_bias", "false for Mistral");
-  if (mistral && config.mlp_bias) return fields.Unexpected("mlp_bias", "false for Mistral");
   ASSIGN_OR_RETURN(const std::string activation, fields.String("hidden_act", "silu"));
   if (activation != "silu") return fields.Unexpected("hidden_act", "silu");
   return absl::OkStatus();
@@ -150,28 +161,6 @@ absl::Status ParseRope(const JsonFields& top, RopeConfig& config) {
   return type == "llama3" ? ParseLlama3(rope, top, config) : absl::OkStatus();
 }
 
-absl::Status ParseWindows(const JsonFields& fields, ModelConfig& config) {
-  const bool mistral = config.architecture == Architecture::kMistral;
-  int64_t window = 0;
-  // MistralConfig's own default is 4096 when the field is absent, and none when it is null: ask for the difference.
-  if (mistral && !fields.Has("sliding_window")) {
-    window = 4096;
-  } else {
-    ASSIGN_OR_RETURN(window, fields.Integer("sliding_window", 0, 1, kMaxSize));
-  }
-  ASSIGN_OR_RETURN(const bool used, fields.Boolean("use_sliding_window", true));
-  if (!used && !mistral) window = 0;  // Mistral's own code doesn't know the field
-  if (!mistral && window != 0) return fields.Unexpected("sliding_window", "null for Llama");
-  if (const Json* types = fields.Find("layer_types"); types != nullptr) {
-    const char* expected = window != 0 ? "sliding_attention" : "full_attention";
-    bool fits = types->is_array() && types->size() == static_cast<size_t>(config.layers);
-    for (const Json& type : *types) fits = fits && type == expected;
-    if (!fits) return fields.Unexpected("layer_types", absl::StrCat(config.layers, " times ", expected));
-  }
-  config.windows.assign(config.layers, window);
-  return absl::OkStatus();
-}
-
 absl::string_view RopeName(RopeKind kind) {
   switch (kind) {
     case RopeKind::kDefault:
@@ -190,11 +179,12 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json, std::string_
   ASSIGN_OR_RETURN(const Json object, ParseJsonObject(ToAbsl(json), ToAbsl(source)));
   const JsonFields fields(object, ToAbsl(source));
   ModelConfig config;
-  ASSIGN_OR_RETURN(config.architecture, ParseArchitecture(fields));
-  RETURN_IF_ERROR(ParseSizes(fields, config));
+  ASSIGN_OR_RETURN(const Family* const family, ParseFamily(fields));
+  config.architecture = std::string(family->architecture);
+  RETURN_IF_ERROR(ParseSizes(fields, *family, config));
   RETURN_IF_ERROR(CheckNeutral(fields));
   RETURN_IF_ERROR(ParseRope(fields, config.rope));
-  RETURN_IF_ERROR(ParseWindows(fields, config));
+  RETURN_IF_ERROR(family->read(fields, config));
   for (const char* field : {"dtype", "torch_dtype"}) {  // only said, not used: tensors carry their own
     ASSIGN_OR_RETURN(const std::string dtype, fields.String(field, "float32"));
     if (dtype != "float32" && dtype != "bfloat16" && dtype != "float16") {
@@ -218,7 +208,7 @@ std::string ModelConfig::CanonicalLines() const {
     absl::StrAppend(&lines, key, "=", value, "\n");
   };
   const auto number = [](double value) { return absl::StrFormat("%.17g", value); };
-  line("architecture", architecture == Architecture::kLlama ? "LlamaForCausalLM" : "MistralForCausalLM");
+  line("architecture", architecture);  // which says what the family has that no line names
   line("vocab_size", vocab_size);
   line("hidden_size", hidden_size);
   line("intermediate_size", intermediate_size);
@@ -229,7 +219,7 @@ std::string ModelConfig::CanonicalLines() const {
   line("rms_norm_eps", number(rms_norm_eps));
   line("hidden_act", "silu");
   line("tie_word_embeddings", tied_embeddings ? "true" : "false");
-  line("attention_bias", attention_bias ? "true" : "false");
+  line("attention_bias", qkv_bias ? "true" : "false");
   line("mlp_bias", mlp_bias ? "true" : "false");
   line("rope_type", RopeName(rope.kind));
   line("rope_theta", number(rope.theta));

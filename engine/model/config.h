@@ -11,7 +11,6 @@
 
 namespace droidspeak {
 
-enum class Architecture { kLlama, kMistral };
 enum class RopeKind { kDefault, kLinear, kLlama3 };
 
 // Rotary embedding as config.json gives it; fields that a kind does not use keep their defaults.
@@ -24,9 +23,9 @@ struct RopeConfig {
   int64_t original_max_positions = 0;  // llama3
 };
 
-// A decoder of the Llama or Mistral family. Plain data; LoadModelConfig checks it.
+// A decoder of one of the families (engine/model/families). Plain data; LoadModelConfig checks it.
 struct ModelConfig {
-  Architecture architecture = Architecture::kLlama;
+  std::string architecture;  // as transformers names it: "LlamaForCausalLM"
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -37,8 +36,10 @@ struct ModelConfig {
   int64_t max_positions = 0;  // the longest sequence the model was made for, in tokens
   double rms_norm_eps = 1e-6;
   bool tied_embeddings = false;
-  bool attention_bias = false;  // q, k, v and o have biases
+  bool qkv_bias = false;
+  bool o_bias = false;
   bool mlp_bias = false;
+  bool head_norm = false;  // of each head of q and k, before its rotation
   RopeConfig rope;
   std::vector<int64_t> windows;  // per layer: keys a row sees, its own included; 0 = all
 

@@ -114,7 +114,22 @@ at::Tensor ForwardPass::AddNorm(const at::Tensor& weight) {
   return normed;
 }
 
+void ForwardPass::NormHeads(const at::Tensor& rows, int64_t heads, const at::Tensor& weight) const {
+  if (!weight.defined()) return;
+  const int64_t head_dim = weight.size(0);
+  const int64_t head_bytes = head_dim * DtypeBytes(model_.dtype());
+  const auto epsilon = static_cast<float>(model_.config().rms_norm_eps);
+  const Rows values(rows);
+  ForEachRow(rows.size(0), heads * head_dim, [&, dtype = model_.dtype(), scale = weight.data_ptr()](int64_t i) {
+    for (int64_t head = 0; head < heads; ++head) {
+      std::byte* const one = values[i] + head * head_bytes;
+      NormRow(dtype, one, scale, one, head_dim, epsilon);
+    }
+  });
+}
+
 absl::Status ForwardPass::StoreKv(int64_t layer, const at::Tensor& kv) {
+  NormHeads(kv, slab_.kv_heads(), model_.layer(layer).k_norm);
   const int64_t heads = slab_.kv_heads(), head_dim = slab_.head_dim(), half = heads * head_dim;
   const int64_t head_bytes = head_dim * DtypeBytes(model_.dtype());
   const Rows from(kv);
@@ -135,8 +150,9 @@ absl::Status ForwardPass::StoreKv(int64_t layer, const at::Tensor& kv) {
                              .v = kv.narrow(1, half, half).unflatten(1, {heads, head_dim})});
 }
 
-void ForwardPass::RotateQ(const at::Tensor& q) {
+void ForwardPass::RotateQ(int64_t layer, const at::Tensor& q) {
   const int64_t heads = q.size(1), head_dim = q.size(2);
+  NormHeads(q, heads, model_.layer(layer).q_norm);
   const int64_t head_bytes = head_dim * DtypeBytes(model_.dtype());
   const Rows rows(q);
   ForEachRow(q.size(0), heads * head_dim, [&](int64_t i) {
@@ -150,7 +166,7 @@ void ForwardPass::RotateQ(const at::Tensor& q) {
 
 void ForwardPass::Finish(int64_t layer, const at::Tensor& q) {
   const LayerWeights& weights = model_.layer(layer);
-  RotateQ(q);
+  RotateQ(layer, q);
   at::Tensor attended = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
   for (const AttentionRun& run : runs_) Attend(q, slab_, layer, model_.config().windows[layer], run, attended);
   pending_ = at::linear(attended, weights.o, Optional(weights.o_bias));

@@ -26,10 +26,13 @@ class ForwardPass {
   void Enter();
   // Adds pending_ to x_, and returns the norm of that times `weight`.
   [[nodiscard]] at::Tensor AddNorm(const at::Tensor& weight);
-  // kv: [rows, 2 kv_heads head_dim]. K goes to the slab rotated, V as it is; then the hook is called.
+  // Norms each head of head_dim in the first columns of `rows` in place; `weight` undefined: the family has none.
+  void NormHeads(const at::Tensor& rows, int64_t heads, const at::Tensor& weight) const;
+  // kv: [rows, 2 kv_heads head_dim]. K is normed where the family does so and goes to the slab rotated, V as it is;
+  // then the hook is called.
   [[nodiscard]] absl::Status StoreKv(int64_t layer, const at::Tensor& kv);
-  // Rotates q [query rows, heads, head_dim] in place.
-  void RotateQ(const at::Tensor& q);
+  // Rotates q [query rows, heads, head_dim] in place, after that norm.
+  void RotateQ(int64_t layer, const at::Tensor& q);
   // Attention and MLP of the query rows.
   void Finish(int64_t layer, const at::Tensor& q);
   [[nodiscard]] absl::Status RunLayer(int64_t layer);

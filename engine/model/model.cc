@@ -71,8 +71,8 @@ int64_t Model::weight_bytes() const {
   if (!lm_head_.is_same(embeddings_)) add(lm_head_);
   for (const LayerWeights& layer : layers_) {
     for (const at::Tensor* tensor :
-         {&layer.input_norm, &layer.post_norm, &layer.qkv, &layer.qkv_bias, &layer.o, &layer.o_bias, &layer.gate_up,
-          &layer.gate_up_bias, &layer.down, &layer.down_bias}) {
+         {&layer.input_norm, &layer.post_norm, &layer.qkv, &layer.qkv_bias, &layer.q_norm, &layer.k_norm, &layer.o,
+          &layer.o_bias, &layer.gate_up, &layer.gate_up_bias, &layer.down, &layer.down_bias}) {
       add(*tensor);
     }
   }

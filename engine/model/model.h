@@ -28,6 +28,7 @@ struct ModelPath {
 struct LayerWeights {
   at::Tensor input_norm, post_norm;  // [hidden]
   at::Tensor qkv, qkv_bias;          // [(heads + 2 kv_heads) head_dim, hidden]
+  at::Tensor q_norm, k_norm;         // [head_dim], where the family has them
   at::Tensor o, o_bias;              // [hidden, heads head_dim]
   at::Tensor gate_up, gate_up_bias;  // [2 intermediate, hidden]
   at::Tensor down, down_bias;        // [hidden, intermediate]

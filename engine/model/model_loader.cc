@@ -72,9 +72,12 @@ absl::Status ModelLoader::LoadLayer(int64_t layer) {
   ASSIGN_OR_RETURN(weights.input_norm, LoadTensor(prefix + "input_layernorm.weight", {hidden}));
   ASSIGN_OR_RETURN(weights.post_norm, LoadTensor(prefix + "post_attention_layernorm.weight", {hidden}));
   RETURN_IF_ERROR(LoadFused(layer, {{"self_attn.q_proj", q}, {"self_attn.k_proj", kv}, {"self_attn.v_proj", kv}},
-                            hidden, config.attention_bias, weights.qkv, weights.qkv_bias));
-  RETURN_IF_ERROR(
-      LoadFused(layer, {{"self_attn.o_proj", hidden}}, q, config.attention_bias, weights.o, weights.o_bias));
+                            hidden, config.qkv_bias, weights.qkv, weights.qkv_bias));
+  if (config.head_norm) {
+    ASSIGN_OR_RETURN(weights.q_norm, LoadTensor(prefix + "self_attn.q_norm.weight", {config.head_dim}));
+    ASSIGN_OR_RETURN(weights.k_norm, LoadTensor(prefix + "self_attn.k_norm.weight", {config.head_dim}));
+  }
+  RETURN_IF_ERROR(LoadFused(layer, {{"self_attn.o_proj", hidden}}, q, config.o_bias, weights.o, weights.o_bias));
   RETURN_IF_ERROR(LoadFused(layer, {{"mlp.gate_proj", wide}, {"mlp.up_proj", wide}}, hidden, config.mlp_bias,
                             weights.gate_up, weights.gate_up_bias));
   return LoadFused(layer, {{"mlp.down_proj", hidden}}, wide, config.mlp_bias, weights.down, weights.down_bias);

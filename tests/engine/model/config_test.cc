@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "tests/engine/model/fixture.h"
 
 namespace droidspeak {
@@ -19,6 +20,14 @@ Json Mistral() {
   Json json = Llama();
   json["architectures"] = {"MistralForCausalLM"};
   json["model_type"] = "mistral";
+  json["num_key_value_heads"] = 2;
+  return json;
+}
+
+Json Qwen(int version) {
+  Json json = Llama();
+  json["architectures"] = {absl::StrCat("Qwen", version, "ForCausalLM")};
+  json["model_type"] = absl::StrCat("qwen", version);
   json["num_key_value_heads"] = 2;
   return json;
 }
@@ -50,6 +59,45 @@ TEST(ConfigTest, AbsentFieldsTakeTransformersDefaults) {
   EXPECT_EQ(mistral.max_positions, 131072);
   EXPECT_EQ(mistral.windows, (std::vector<int64_t>{4096, 4096})) << "absent is not null";
   EXPECT_EQ(Parse(With(Mistral(), {{"sliding_window", nullptr}}))->windows, (std::vector<int64_t>{0, 0}));
+}
+
+TEST(ConfigTest, QwensDefaultsAreTheirOwn) {
+  const ModelConfig qwen2 = Parse(Qwen(2)).value();
+  EXPECT_EQ(qwen2.architecture, "Qwen2ForCausalLM");
+  EXPECT_EQ(qwen2.head_dim, 16);
+  EXPECT_EQ(qwen2.max_positions, 32768);
+  EXPECT_TRUE(qwen2.qkv_bias);
+  EXPECT_FALSE(qwen2.o_bias);
+  EXPECT_FALSE(qwen2.head_norm);
+  EXPECT_EQ(qwen2.windows, (std::vector<int64_t>{0, 0}));
+  const ModelConfig qwen3 = Parse(Qwen(3)).value();
+  EXPECT_EQ(qwen3.head_dim, 128);
+  EXPECT_FALSE(qwen3.qkv_bias);
+  EXPECT_TRUE(qwen3.head_norm);
+  EXPECT_TRUE(Parse(With(Qwen(3), {{"attention_bias", true}}))->o_bias);
+  Json json = Qwen(2);
+  json["hidden_size"] = 128;
+  json["num_attention_heads"] = 64;
+  json.erase("num_key_value_heads");
+  EXPECT_EQ(Parse(json)->kv_heads, 32);
+}
+
+TEST(ConfigTest, QwensWindowsAreOfTheLayersThatAreNamed) {
+  const auto windows = [](const char* patch) { return Parse(With(Qwen(2), Json::parse(patch)))->windows; };
+  using Windows = std::vector<int64_t>;
+  EXPECT_EQ(windows(R"({"use_sliding_window": false, "sliding_window": 7, "max_window_layers": 0})"), (Windows{0, 0}));
+  EXPECT_EQ(windows(R"({"use_sliding_window": true, "sliding_window": 7, "max_window_layers": 1})"), (Windows{0, 7}));
+  EXPECT_EQ(windows(R"({"use_sliding_window": true, "max_window_layers": 0})"), (Windows{4096, 4096}));
+  EXPECT_EQ(windows(R"({"use_sliding_window": true, "sliding_window": 7})"), (Windows{0, 0})) << "from layer 28 on";
+  EXPECT_EQ(windows(R"({"use_sliding_window": true, "sliding_window": 7,
+                        "layer_types": ["sliding_attention", "full_attention"]})"),
+            (Windows{7, 0}));
+  for (const char* bad : {R"({"layer_types": ["full_attention", "sliding_attention"]})",
+                          R"({"use_sliding_window": true, "layer_types": ["full_attention", "chunked"]})",
+                          R"({"use_sliding_window": true, "layer_types": ["full_attention"]})",
+                          R"({"use_sliding_window": true, "layer_types": "full_attention"})"}) {
+    EXPECT_TRUE(FailsNaming(Parse(With(Qwen(2), Json::parse(bad))).status(), {"layer_types", "2 times"})) << bad;
+  }
 }
 
 TEST(ConfigTest, SpellingsBeforeAndFromVersion5MeanTheSame) {
@@ -106,12 +154,13 @@ struct BadConfig {
 
 TEST(ConfigTest, BadFieldsAreRefusedNamingFileFieldAndExpectation) {
   const std::vector<BadConfig> cases = {
-      {false, R"({"architectures": ["Qwen2ForCausalLM"]})", {"architectures", "Qwen2ForCausalLM", "LlamaForCausalLM"}},
+      {false, R"({"architectures": ["FalconForCausalLM"]})", {"architectures", "Falcon", "LlamaForCausalLM"}},
+      {false, R"({"architectures": ["Qwen2ForCausalLM"]})", {"model_type", "llama", "that of Qwen2ForCausalLM"}},
       {false, R"({"architectures": ["GemmaForCausalLM"], "model_type": "gemma"})", {"GemmaForCausalLM"}},
       {false, R"({"architectures": []})", {"architectures", "one architecture"}},
       {false, R"({"architectures": "LlamaForCausalLM"})", {"architectures", "list"}},
       {false, R"({"model_type": "mistral"})", {"model_type", "LlamaForCausalLM"}},
-      {false, R"({"architectures": null, "model_type": "phi3"})", {"model_type", "phi3", "llama or mistral"}},
+      {false, R"({"architectures": null, "model_type": "phi3"})", {"model_type", "phi3", "llama, mistral, qwen2"}},
       {false, R"({"architectures": null, "model_type": null})", {"model_type", "missing"}},
       {false, R"({"model_type": 3})", {"model_type", "a string"}},
       {false, R"({"vocab_size": null})", {"vocab_size", "missing"}},

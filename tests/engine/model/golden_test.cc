@@ -73,8 +73,10 @@ TEST_P(GoldenTest, CacheEqualsTransformers) {
 INSTANTIATE_TEST_SUITE_P(Checkpoints, GoldenTest,
                          testing::Values("llama-mha-16", "llama-mha-16+llama-mha-16/adapter-patterns",
                                          "llama-mha-16+llama-mha-16/adapter-layers", "llama-gqa-64",
-                                         "llama-gqa-128-sharded", "llama-bias-linear", "mistral-window",
-                                         "mistral-old"));
+                                         "llama-gqa-128-sharded", "llama-bias-linear", "mistral-window", "mistral-old",
+                                         "qwen2-window", "qwen2-old", "qwen3-tied", "qwen3-bias",
+                                         "qwen3-bias+qwen3-bias/adapter-patterns",
+                                         "qwen3-bias+qwen3-bias/adapter-layers"));
 
 TEST(ScoreTest, BadPromptsAreRefused) {
   const auto model = LoadTestModel("llama-mha-16", Dtype::kFloat32);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the tiny random checkpoints and golden logits that the engine's tests read (run once; the files are committed).
 
-    python make_goldens.py OUT_DIR        needs torch and transformers
+    python make_goldens.py OUT_DIR [CASE...]        needs torch and transformers
 
 Each OUT_DIR/CASE holds a checkpoint as Hugging Face stores it and golden.safetensors:
   tokens           I32 [700]; a prompt of length N is its first N tokens
@@ -19,7 +19,8 @@ import sys
 
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM,
+                          Qwen3Config, Qwen3ForCausalLM)
 
 LENGTHS = (1, 17, 255, 300, 700)
 VOCAB = 128
@@ -36,6 +37,14 @@ CASES = {
     "mistral-window": dict(heads=4, kv_heads=2, head_dim=16, rope=ROPE, dtype=torch.bfloat16, window=50),
     "mistral-old": dict(heads=4, kv_heads=1, head_dim=16, rope={"rope_type": "default", "rope_theta": 1e6}, old=True,
                         dtype=torch.float32, window=None),
+    "qwen2-window": dict(family="qwen2", heads=4, kv_heads=2, head_dim=16, rope={"rope_type": "default", "rope_theta": 1e6},
+                         dtype=torch.bfloat16, window=50, tied=True),
+    "qwen2-old": dict(family="qwen2", heads=4, kv_heads=1, head_dim=16, rope={"rope_type": "default", "rope_theta": 1e6},
+                      dtype=torch.float32, window=None, old=True),
+    "qwen3-tied": dict(family="qwen3", heads=4, kv_heads=2, head_dim=32, rope={"rope_type": "default", "rope_theta": 1e6},
+                       dtype=torch.bfloat16, window=None, tied=True),
+    "qwen3-bias": dict(family="qwen3", heads=2, kv_heads=1, head_dim=64, rope=ROPE, dtype=torch.float16, window=30,
+                       bias=True),
 }
 
 
@@ -44,6 +53,15 @@ def make_config(case):
                   num_attention_heads=case["heads"], num_key_value_heads=case["kv_heads"], head_dim=case["head_dim"],
                   max_position_embeddings=1024, rms_norm_eps=1e-5, tie_word_embeddings=case.get("tied", False),
                   rope_parameters=dict(case["rope"]), bos_token_id=1, eos_token_id=2)
+    if "family" in case:
+        config, kind = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "qwen3": (Qwen3Config, Qwen3ForCausalLM)}[case["family"]]
+        if case["family"] == "qwen2":
+            common.pop("head_dim")
+        else:
+            common["attention_bias"] = case.get("bias", False)
+        # The second of two layers has the window.
+        return config(use_sliding_window=case["window"] is not None, sliding_window=case["window"] or 4096,
+                      max_window_layers=1, **common), kind
     if "window" in case:
         return MistralConfig(sliding_window=case["window"], **common), MistralForCausalLM
     bias = case.get("bias", False)
@@ -71,6 +89,7 @@ def save_config(model, out, case):
     config["dtype"] = str(case["dtype"]).removeprefix("torch.")
     if case.get("old"):
         config["torch_dtype"] = config.pop("dtype")
+        config.pop("layer_types", None)
         rope = config.pop("rope_parameters")
         config["rope_theta"] = rope.pop("rope_theta")
         kind = rope.pop("rope_type")
@@ -99,10 +118,14 @@ def cache_of(model, tokens):
     """E, K before rotary and V of each layer, taken by hooks."""
     e, k, v = [], [], []
     hooks = []
-    heads = lambda x: x[0].view(x.shape[1], -1, model.config.head_dim).transpose(0, 1).clone()
+    head_dim = getattr(model.config, "head_dim", None) or model.config.hidden_size // model.config.num_attention_heads
+    heads = lambda x: x[0].view(x.shape[1], -1, head_dim).transpose(0, 1).clone()
     for layer in model.model.layers:
         hooks.append(layer.register_forward_pre_hook(lambda _, args, kwargs: e.append((args[0] if args else kwargs["hidden_states"])[0].clone()), with_kwargs=True))
-        hooks.append(layer.self_attn.k_proj.register_forward_hook(lambda _, args, out: k.append(heads(out))))
+        if hasattr(layer.self_attn, "k_norm"):  # [batch, tokens, kv_heads, head_dim]
+            hooks.append(layer.self_attn.k_norm.register_forward_hook(lambda _, args, out: k.append(out[0].transpose(0, 1).clone())))
+        else:
+            hooks.append(layer.self_attn.k_proj.register_forward_hook(lambda _, args, out: k.append(heads(out))))
         hooks.append(layer.self_attn.v_proj.register_forward_hook(lambda _, args, out: v.append(heads(out))))
     model(tokens[None])
     for hook in hooks:
@@ -204,8 +227,10 @@ def main():
     torch.set_num_threads(1)
     out = pathlib.Path(sys.argv[1])
     for name, case in CASES.items():
+        if len(sys.argv) > 2 and name not in sys.argv[2:]:
+            continue
         model, weights, tokens = make_case(out, name, case)
-        if name == "llama-mha-16":
+        if name in ("llama-mha-16", "qwen3-bias"):
             make_adapters(out / name, model, weights, tokens)
 
 

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mistral, MistralLite, Nemo: no biases, one window for all layers.
+#include "common/base/status.h"
+#include "engine/model/families/family.h"
+
+namespace droidspeak {
+namespace {
+
+constexpr int64_t kLongestWindow = int64_t{1} << 24;
+
+absl::Status Read(const JsonFields& fields, ModelConfig& config) {
+  for (const char* field : {"attention_bias", "mlp_bias"}) {
+    ASSIGN_OR_RETURN(const bool bias, fields.Boolean(field, false));
+    if (bias) return fields.Unexpected(field, "false for Mistral");
+  }
+  // "use_sliding_window" is unknown to Mistral's own code. A window that is absent is its default, one that is null
+  // none.
+  int64_t window = 4096;
+  if (fields.Has("sliding_window")) {
+    ASSIGN_OR_RETURN(window, fields.Integer("sliding_window", 0, 1, kLongestWindow));
+  }
+  return ReadWindow(fields, window, config);
+}
+
+}  // namespace
+
+const Family kMistral = {"MistralForCausalLM",     "mistral", /*kv_heads=*/8, /*head_dim=*/0,
+                         /*max_positions=*/131072, Read};
+
+}  // namespace droidspeak
