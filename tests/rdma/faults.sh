@@ -7,11 +7,22 @@ bin=$1
 . "${BASH_SOURCE[0]%/*}/servers.sh"
 . "${BASH_SOURCE[0]%/*}/nodes.sh"
 readonly context_tokens=64
+readonly pair=build/rdma logits_bytes=1024 # what models.sh made; 256 logits
 list=cache-1=127.0.0.1:7411,cache-2=127.0.0.1:7421,cache-3=127.0.0.1:7431 # whose names give each a part of the context
 export DROIDSPEAK_VERBS_DEVICE=rx4 # the engine's
 
 start_on() { DROIDSPEAK_VERBS_DEVICE=rx$1 start "cache-$1" "74${1}1"; }
 verifies() { "$bin/droidspeak-ctl" --servers "$1" verify --transport verbs >"$folder/log" 2>&1 || { cat "$folder/log"; fail "verify $1"; }; }
+# score CONTEXT OUT [FLAG…]: the second model's logits, with layers of the first one's cache; what it said is in log.
+score() {
+  local context=$1 out=$2
+  shift 2
+  "$bin/droidspeak-engine" score --model "$pair/receiver" --sender "$pair/sender" --tokens "$pair/tokens" \
+    --context "$context" --block-tokens 1 --plan 1,1,3 --dtype fp32 --out "$out" "$@" >"$folder/log" 2>&1 ||
+    { cat "$folder/log"; fail "score $*"; }
+}
+# same A B: whether the logits in two files are the same, byte by byte.
+same() { cmp <(tail -c $logits_bytes "$1") <(tail -c $logits_bytes "$2") || fail "the answer differs from that in process"; }
 # kill_amid METRIC PROGRAM…: runs it; when cache-2's METRIC rises from 0, that stops where it is, and is killed then.
 kill_amid() {
   local killer status=0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Four RDMA devices, rx1 to rx4 at 10.99.1.1 to 10.99.1.4, in one virtual machine, with a bridge between them that packets
-# really cross: sourced there. Port p1 of the bridge is rx1's, and so on: what tc does there, rx1 doesn't
-# notice; a link that goes down there is down at both ends.
+# really cross: sourced there. Port p1 of the bridge is rx1's, and so on: what tc does there, rx1 doesn't notice; a link that
+# goes down there is down at both ends.
 # shellcheck shell=bash
 set_up_nodes() {
   local i j

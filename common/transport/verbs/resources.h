@@ -52,6 +52,11 @@ template <typename T, int (*destroy)(T*), Resource resource>
 // For descriptors that are read until they have nothing more.
 [[nodiscard]] absl::Status MakeNonBlocking(int fd);
 
+// What makes visible what RDMA has written to `memory`; null where nothing is needed.
+inline auto FlushOf(const MemoryRegion& memory) -> void (*)() {
+  return memory.device.has_value() ? memory.device->flush : nullptr;
+}
+
 // Registers `memory` with the rights `access` (IBV_ACCESS_…): RDMA reaches it at its `base`. RESOURCE_EXHAUSTED says
 // how much memory the process may lock when that is too little; UNIMPLEMENTED: another device's memory, which this one
 // does not reach.

@@ -57,7 +57,7 @@ absl::Status VerbsChannel::AnnounceRegion(uint32_t region, const MemoryRegion& m
     regions_.Remove(region).IgnoreError();
     return announced;
   }
-  announced_[region] = {*std::move(registration), memory.device.has_value() ? memory.device->flush : nullptr};
+  announced_[region] = {*std::move(registration), FlushOf(memory)};
   return absl::OkStatus();
 }
 

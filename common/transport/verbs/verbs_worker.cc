@@ -142,7 +142,7 @@ std::optional<VerbsWorker::Local> VerbsWorker::FindLocal(const std::byte* memory
     const bool within = memory >= one.memory.base && bytes <= one.memory.bytes &&
                         static_cast<uint64_t>(memory - one.memory.base) <= one.memory.bytes - bytes;
     if (!within || one.registration == nullptr) continue;
-    return Local{one.registration->lkey, one.memory.device.has_value() ? one.memory.device->flush : nullptr};
+    return Local{one.registration->lkey, FlushOf(one.memory)};
   }
   return std::nullopt;
 }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The families that this build has, and what several of them read alike.
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status.h"
 #include "engine/model/families/family.h"
 
@@ -9,9 +14,17 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t kLongestWindow = int64_t{1} << 24;
 constexpr char kFull[] = "full_attention";
 constexpr char kSliding[] = "sliding_attention";
+
+// "layer_types" names a kind of attention for each layer, one of `allowed`.
+absl::Status CheckLayerTypes(const JsonFields& fields, const Json& types, const ModelConfig& config,
+                             const std::vector<std::string>& allowed) {
+  bool fits = types.is_array() && types.size() == static_cast<size_t>(config.layers);
+  for (const Json& type : types) fits = fits && std::find(allowed.begin(), allowed.end(), type) != allowed.end();
+  if (fits) return absl::OkStatus();
+  return fields.Unexpected("layer_types", absl::StrCat(config.layers, " times ", absl::StrJoin(allowed, " or ")));
+}
 
 }  // namespace
 
@@ -24,10 +37,7 @@ absl::Status ReadWindow(const JsonFields& fields, int64_t window, ModelConfig& c
   config.windows.assign(config.layers, window);
   const Json* const types = fields.Find("layer_types");
   if (types == nullptr) return absl::OkStatus();
-  const char* const expected = window != 0 ? kSliding : kFull;
-  bool fits = types->is_array() && types->size() == static_cast<size_t>(config.layers);
-  for (const Json& type : *types) fits = fits && type == expected;
-  return fits ? absl::OkStatus() : fields.Unexpected("layer_types", absl::StrCat(config.layers, " times ", expected));
+  return CheckLayerTypes(fields, *types, config, {window != 0 ? kSliding : kFull});
 }
 
 absl::Status ReadWindowOfLaterLayers(const JsonFields& fields, ModelConfig& config) {
@@ -40,13 +50,9 @@ absl::Status ReadWindowOfLaterLayers(const JsonFields& fields, ModelConfig& conf
     for (int64_t layer = 0; layer < config.layers; ++layer) config.windows.push_back(layer < first ? 0 : window);
     return absl::OkStatus();
   }
-  bool fits = types->is_array() && types->size() == static_cast<size_t>(config.layers);
-  for (const Json& type : *types) {
-    fits = fits && (type == kFull || type == kSliding);
-    config.windows.push_back(type == kSliding ? window : 0);
-  }
-  return fits ? absl::OkStatus()
-              : fields.Unexpected("layer_types", absl::StrCat(config.layers, " times ", kFull, " or ", kSliding));
+  RETURN_IF_ERROR(CheckLayerTypes(fields, *types, config, {kFull, kSliding}));
+  for (const Json& type : *types) config.windows.push_back(type == kSliding ? window : 0);
+  return absl::OkStatus();
 }
 
 }  // namespace droidspeak

@@ -31,6 +31,7 @@ extern const Family kQwen2;
 extern const Family kQwen3;
 absl::Span<const Family* const> AllFamilies();
 
+inline constexpr int64_t kLongestWindow = int64_t{1} << 24;  // in keys
 // All layers see `window` keys (0: all of them); "layer_types", where there is one, must say so too.
 [[nodiscard]] absl::Status ReadWindow(const JsonFields& fields, int64_t window, ModelConfig& config);
 // "use_sliding_window" turns on "sliding_window" for the layers that "layer_types" names, else for those from

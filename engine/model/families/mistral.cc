@@ -6,8 +6,6 @@
 namespace droidspeak {
 namespace {
 
-constexpr int64_t kLongestWindow = int64_t{1} << 24;
-
 absl::Status Read(const JsonFields& fields, ModelConfig& config) {
   for (const char* field : {"attention_bias", "mlp_bias"}) {
     ASSIGN_OR_RETURN(const bool bias, fields.Boolean(field, false));
