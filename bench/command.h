@@ -22,6 +22,7 @@ Command AddRawCommand(CLI::App& app);          // raw_command.cc
 Command AddRawServerCommand(CLI::App& app);    // raw_command.cc
 Command AddSimulateCommand(CLI::App& app);     // simulate_command.cc
 Command AddSpillCommand(CLI::App& app);        // spill_command.cc
+Command AddEngineCommand(CLI::App& app);       // engine/engine_command.cc; with the engine only
 Command AddPrefillCommand(CLI::App& app);      // prefill_command.cc; with the engine only
 Command AddRandomModelCommand(CLI::App& app);  // random_model.cc; with the engine only
 

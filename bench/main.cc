@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   commands.push_back(droidspeak::bench::AddSimulateCommand(program.app()));
   commands.push_back(droidspeak::bench::AddSpillCommand(program.app()));
 #ifdef DROIDSPEAK_WITH_ENGINE
+  commands.push_back(droidspeak::bench::AddEngineCommand(program.app()));
   commands.push_back(droidspeak::bench::AddPrefillCommand(program.app()));
   commands.push_back(droidspeak::bench::AddRandomModelCommand(program.app()));
 #endif

@@ -70,11 +70,21 @@ absl::StatusOr<std::unique_ptr<PrefillLoad>> PrefillLoad::Create(const PrefillOp
   std::mt19937 random(1);
   load->tokens_.resize(options.context + options.suffix);
   for (int32_t& token : load->tokens_) token = static_cast<int32_t>(random() % config.vocab_size);
-  ASSIGN_OR_RETURN(load->sender_, load->cache_->OpenModel(options.model, config, dtype, options.block_tokens));
+  ASSIGN_OR_RETURN(const ModelNamespaces namespaces,
+                   load->cache_->OpenModel(options.model, config, dtype, options.block_tokens));
   std::vector<int64_t> layers(config.layers);
   std::iota(layers.begin(), layers.end(), 0);
   const auto context = absl::MakeConstSpan(load->tokens_).subspan(0, options.context);
-  RETURN_IF_ERROR(FillContext(*load->cache_, *load->model_, load->sender_, context, layers, false).status());
+  const int64_t reach = static_cast<int64_t>(load->tokens_.size());
+  const NamespaceHandle* const ns = namespaces.For(reach);
+  if (ns == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("a context of ", options.context, " tokens of ", options.model,
+                                                   " is not cached: its RoPE depends on the sequence's length"));
+  }
+  load->sender_ = *ns;
+  RETURN_IF_ERROR(
+      FillContext(*load->cache_, *load->model_, namespaces, {.tokens = context, .reach = reach, .e_layers = layers})
+          .status());
   ASSIGN_OR_RETURN(load->sequence_, Sequence::Create(*load->model_, static_cast<int64_t>(load->tokens_.size())));
   return load;
 }

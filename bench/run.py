@@ -9,6 +9,8 @@
     peers            the same data set in other caches (LMCache, Redis, Mooncake, InfiniStore) and in ours; only when named: it
                      installs them first, 6.4 GB
     partial-prefill  partial prefill with everything fetched over TCP, against the ideal of the same engine
+    engine           prefill and decoding of one sequence, against what the processor allows and against transformers; only when
+                     named: it installs that first, 4.7 GB
     memory           peak resident memory of server and engine, against their bounds
     spill            the RocksDB tier against fio on the same disk: read, write, durable, eviction, recovery
     simulate         eviction policies on made-up traces: the server's, LRU, S3-FIFO and GDSF
@@ -28,6 +30,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from cache.suite import run_cache, run_coverage
+from engine.suite import run_engine
 from peers.suite import run_peers
 from results_page import refresh
 from server import Server, peak_bytes
@@ -53,6 +56,11 @@ def run_partial_prefill():
     with random_model() as model, Server(BINARIES, model, "512MiB", "tcp") as server:
         result = steady("prefill", "--model", model, "--servers", server.address, "--transport", "tcp")
     return result
+
+
+def run_engine_on_random_model():
+    with random_model() as model:
+        return run_engine(model)
 
 
 def run_memory():
@@ -98,8 +106,9 @@ def run_spill():
 
 
 BENCHES = {"transport": run_transport, "cache": run_cache, "coverage": run_coverage, "peers": run_peers,
-           "partial-prefill": run_partial_prefill, "memory": run_memory, "spill": run_spill, "simulate": run_simulate}
-ON_REQUEST = ("peers",)
+           "partial-prefill": run_partial_prefill, "engine": run_engine_on_random_model,
+           "memory": run_memory, "spill": run_spill, "simulate": run_simulate}
+ON_REQUEST = ("peers", "engine")
 
 
 def write_whole(path, text):

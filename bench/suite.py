@@ -2,6 +2,7 @@
 """What the suites of benchmarks share: running droidspeak-bench, and putting its objects together."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,6 +13,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 BINARIES = ROOT / "build" / "bin"
 MIB = 1 << 20
 ATTEMPTS = 3  # of a run whose baseline varies too much
+
+
+def cache_folder():
+    """Where setup.sh puts what it fetches."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(os.environ.get("DROIDSPEAK_CACHE") or pathlib.Path(base) / "droidspeak")
 
 
 def say(text):

@@ -2,13 +2,12 @@
 """The suite `peers` of bench/run.py: the same data set in other caches and in ours, in turn, on the same machine."""
 
 import json
-import os
 import pathlib
 import select
 import subprocess
 import tempfile
 
-from suite import BINARIES, MIB, ROOT, figure, program, say
+from suite import MIB, ROOT, cache_folder, figure, program, say
 
 PEERS = ("LMCache RESP + Redis", "LMCache server", "Redis, redis-py", "Mooncake", "InfiniStore")
 REPEATS = 5
@@ -22,11 +21,6 @@ FIGURES = {"get": ("GB/s", "fetch"), "get_cpu": ("s/GB", "fetch CPU, client and 
            "put_cpu": ("s/GB", "store CPU, client and server"), "layer0_ms": ("ms", "time to layer 0")}
 TITLES = {"get": "fetch", "get_cpu": "fetch CPU, client and server", "put": "store",
           "put_cpu": "store CPU, client and server", "layer0_ms": "time to layer 0", "small_us": "4 KiB get, p50"}
-
-
-def cache_folder():
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(os.environ.get("DROIDSPEAK_CACHE") or pathlib.Path(base) / "droidspeak")
 
 
 def median(samples):

@@ -8,6 +8,7 @@
 #   setup.sh soak     what ./dev soak needs
 #   setup.sh rdma     what ./dev rdma-test needs
 #   setup.sh peers    the other caches that ./dev bench peers compares with (6.4 GB)
+#   setup.sh transformers   what ./dev bench engine compares with (4.7 GB)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${DROIDSPEAK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/droidspeak}
@@ -110,21 +111,21 @@ setup_wheels() {
   rm -rf "$cache/deps.old"
 }
 
-# Other caches in a virtual environment, $cache/peers.
-setup_peers() {
-  local list=$here/../../bench/peers/requirements.txt stamp
+# setup_environment NAME LIST SIZE: what the list names, in a virtual environment, $cache/NAME.
+setup_environment() {
+  local environment=$cache/$1 list=$here/../../bench/$2/requirements.txt size=$3 stamp
   stamp=$(sha256sum <"$list" | cut -d ' ' -f 1)
   mkdir -p "$cache"
   exec 9>"$cache/lock"
   flock 9 # another setup at the same time
-  [[ -e $cache/peers/.stamp && $(<"$cache/peers/.stamp") == "$stamp" ]] && return
-  say "fetching other caches and what they need (6.4 GB) to $cache/peers"
-  rm -rf "$cache/peers"
+  [[ -e $environment/.stamp && $(<"$environment/.stamp") == "$stamp" ]] && return
+  say "fetching what $list names and what that needs ($size) to $environment"
+  rm -rf "$environment"
   # A virtual environment knows its own path: made in place, whole only with its stamp.
-  { /usr/bin/python3 -m venv "$cache/peers" &&
-    "$cache/peers/bin/pip" install --quiet --disable-pip-version-check --only-binary=:all: --requirement "$list" >&2; } ||
+  { /usr/bin/python3 -m venv "$environment" &&
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --only-binary=:all: --requirement "$list" >&2; } ||
     die "pip could not install $list. Check the network, pip's index and the disk, then start again"
-  echo "$stamp" >"$cache/peers/.stamp"
+  echo "$stamp" >"$environment/.stamp"
 }
 
 case ${1-all} in
@@ -137,7 +138,11 @@ case ${1-all} in
   lint | bench | soak | rdma) setup_packages "packages-$1.txt" ;;
   peers)
     setup_packages packages-peers.txt
-    setup_peers
+    setup_environment peers peers "6.4 GB"
     ;;
-  *) die "unknown argument '$1', expected nothing, lint, bench, soak, rdma or peers" ;;
+  transformers)
+    setup_packages packages-transformers.txt
+    setup_environment transformers engine "4.7 GB"
+    ;;
+  *) die "unknown argument '$1', expected nothing, lint, bench, soak, rdma, peers or transformers" ;;
 esac

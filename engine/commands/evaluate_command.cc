@@ -88,7 +88,7 @@ absl::Status Evaluate::Run() {
   ASSIGN_OR_RETURN(const Plan plan, ChosenPlan(model.config().layers));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(model.path().dir));
   ASSIGN_OR_RETURN(const std::vector<Question> questions,
-                   EncodeQuestions(*tokenizer, prompt, std::move(samples), model.config()));
+                   EncodeQuestions(*tokenizer, prompt, std::move(samples), model.config(), ReadAs::kReceiver));
   ASSIGN_OR_RETURN(const std::unique_ptr<Answerer> answerer, Answerer::Create(model, *tokenizer, prompt));
   Evaluation evaluation(*pair, *answerer, plan, questions, /*whole_prompt=*/reuse_all_ == "prompt");
   ASSIGN_OR_RETURN(const std::vector<QuestionResult> results, evaluation.Run(prompt.max_new_tokens()));

@@ -54,7 +54,9 @@ absl::StatusOr<double> Evaluation::IdealMs(const Question& question) {
   for (int64_t run = 0; run < std::max<int64_t>(1, (kIdealRuns + count - 1) / count); ++run) {
     auto source = std::make_unique<IdealSource>(context, model.config().hidden_size, model.dtype());
     const AskRequest request{
-        .tokens = question.tokens, .sequence = &full_, .plan = &plan_, .source = [&] { return std::move(source); }};
+        .tokens = question.tokens, .reach = question.reach, .sequence = &full_, .plan = &plan_, .source = [&] {
+          return std::move(source);
+        }};
     ASSIGN_OR_RETURN(const FirstToken first, answerer_.Prefill(request));
     times.push_back(first.ttft_ms);
   }
@@ -63,10 +65,11 @@ absl::StatusOr<double> Evaluation::IdealMs(const Question& question) {
 
 absl::StatusOr<QuestionResult> Evaluation::RunQuestion(const Question& question, bool plan_first) {
   const absl::Span<const int32_t> context = Context(question);
-  const AskRequest full{.tokens = question.tokens, .sequence = &full_, .plan = &full_plan_};
-  const AskRequest reusing{.tokens = question.tokens, .sequence = &reusing_, .plan = &plan_, .source = [&] {
-                             return pair_.Source(context);
-                           }};
+  const AskRequest full{.tokens = question.tokens, .reach = question.reach, .sequence = &full_, .plan = &full_plan_};
+  const AskRequest reusing{
+      .tokens = question.tokens, .reach = question.reach, .sequence = &reusing_, .plan = &plan_, .source = [&] {
+        return pair_.Source(context, question.reach);
+      }};
   QuestionResult result;
   result.offered = static_cast<int64_t>(context.size());
   if (plan_.is_full()) {
@@ -74,7 +77,7 @@ absl::StatusOr<QuestionResult> Evaluation::RunQuestion(const Question& question,
     result.plan = result.full;
     return result;
   }
-  if (pair_.servers() == nullptr) RETURN_IF_ERROR(pair_.Prepare(context, {plan_}));
+  if (pair_.servers() == nullptr) RETURN_IF_ERROR(pair_.Prepare(context, question.reach, {plan_}));
   if (plan_first) {
     ASSIGN_OR_RETURN(result.plan, Ask(question, reusing));
   }

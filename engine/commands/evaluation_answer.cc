@@ -22,11 +22,12 @@ absl::StatusOr<FirstToken> Answerer::Prefill(const AskRequest& request) const {
   Sampler sampler(/*temperature=*/0, /*seed=*/0);
   const absl::Time start = absl::Now();
   const std::unique_ptr<ContextSource> source = request.plan->is_full() ? nullptr : request.source();
-  ASSIGN_OR_RETURN(
-      const PrefillResult prefill,
-      PartialPrefill(
-          model_, *request.sequence->slab,
-          {.tokens = request.tokens, .run = request.sequence->run, .plan = *request.plan, .source = source.get()}));
+  ASSIGN_OR_RETURN(const PrefillResult prefill, PartialPrefill(model_, *request.sequence->slab,
+                                                               {.tokens = request.tokens,
+                                                                .run = request.sequence->run,
+                                                                .reach = request.reach,
+                                                                .plan = *request.plan,
+                                                                .source = source.get()}));
   FirstToken first;
   first.token = sampler.Choose(prefill.logits);
   first.ttft_ms = absl::ToDoubleMilliseconds(absl::Now() - start);
@@ -52,6 +53,7 @@ absl::StatusOr<std::string> Answerer::Decode(const AskRequest& request, int32_t 
   };
   RETURN_IF_ERROR(droidspeak::Decode(model_, *request.sequence->slab, sampler,
                                      {.run = request.sequence->run,
+                                      .reach = request.reach,
                                       .position = static_cast<int64_t>(request.tokens.size()),
                                       .first = first,
                                       .max_tokens = prompt_.max_new_tokens(),

@@ -32,6 +32,7 @@ struct FirstToken {
 // A question to be answered in `sequence`.
 struct AskRequest {
   absl::Span<const int32_t> tokens;
+  int64_t reach = 0;  // of the question with its answer (rope_config.h)
   Sequence* sequence = nullptr;
   const Plan* plan = nullptr;
   // Makes the context's source, within the time that is measured: looking a context up is a part of reusing it. Not

@@ -14,6 +14,17 @@ std::string Name(const Sample& sample) {
   return absl::StrCat("question ", sample.id);
 }
 
+absl::StatusOr<Question> Encode(const Tokenizer& tokenizer, const PromptTemplate& prompt, const Sample& sample) {
+  Question question;
+  ASSIGN_OR_RETURN(question.tokens, tokenizer.Encode(prompt.Context(sample), /*add_special_tokens=*/true));
+  question.context_tokens = static_cast<int64_t>(question.tokens.size());
+  ASSIGN_OR_RETURN(const std::vector<int32_t> suffix,
+                   tokenizer.Encode(prompt.Suffix(sample), /*add_special_tokens=*/false));
+  question.tokens.insert(question.tokens.end(), suffix.begin(), suffix.end());
+  question.reach = static_cast<int64_t>(question.tokens.size()) + prompt.max_new_tokens() - 1;
+  return question;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& dir) {
@@ -21,29 +32,22 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& dir)
   return absl::NotFoundError(absl::StrCat(dir, " has no tokenizer.json, which texts need"));
 }
 
-absl::StatusOr<std::vector<int32_t>> EncodeContext(const Tokenizer& tokenizer, const PromptTemplate& prompt,
-                                                   const Sample& sample, const ModelConfig& config) {
-  absl::StatusOr<std::vector<int32_t>> tokens = tokenizer.Encode(prompt.Context(sample), /*add_special_tokens=*/true);
-  if (!tokens.ok()) return Annotate(tokens.status(), Name(sample));
-  if (!tokens->empty()) RETURN_IF_ERROR(CheckTokens(Name(sample), *tokens, 0, config));
-  return tokens;
-}
-
 absl::StatusOr<std::vector<Question>> EncodeQuestions(const Tokenizer& tokenizer, const PromptTemplate& prompt,
-                                                      std::vector<Sample> samples, const ModelConfig& config) {
+                                                      std::vector<Sample> samples, const ModelConfig& config,
+                                                      ReadAs reader) {
   std::vector<Question> questions;
   questions.reserve(samples.size());
   for (Sample& sample : samples) {
-    Question question;
-    ASSIGN_OR_RETURN(question.tokens, EncodeContext(tokenizer, prompt, sample, config));
-    question.context_tokens = static_cast<int64_t>(question.tokens.size());
-    const absl::StatusOr<std::vector<int32_t>> suffix =
-        tokenizer.Encode(prompt.Suffix(sample), /*add_special_tokens=*/false);
-    if (!suffix.ok()) return Annotate(suffix.status(), Name(sample));
-    question.tokens.insert(question.tokens.end(), suffix->begin(), suffix->end());
-    RETURN_IF_ERROR(CheckTokens(Name(sample), question.tokens, prompt.max_new_tokens(), config));
-    question.sample = std::move(sample);
-    questions.push_back(std::move(question));
+    absl::StatusOr<Question> question = Encode(tokenizer, prompt, sample);
+    if (!question.ok()) return Annotate(question.status(), Name(sample));
+    const auto context = absl::MakeConstSpan(question->tokens).subspan(0, question->context_tokens);
+    if (reader == ReadAs::kReceiver) {
+      RETURN_IF_ERROR(CheckTokens(Name(sample), question->tokens, prompt.max_new_tokens(), config));
+    } else if (!context.empty()) {
+      RETURN_IF_ERROR(CheckTokens(Name(sample), context, 0, config));
+    }
+    question->sample = std::move(sample);
+    questions.push_back(*std::move(question));
   }
   return questions;
 }

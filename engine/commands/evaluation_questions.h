@@ -19,18 +19,17 @@ struct Question {
   Sample sample;
   std::vector<int32_t> tokens;  // of the context part, with special tokens, then of the suffix part
   int64_t context_tokens = 0;   // of the context part
+  int64_t reach = 0;            // with the longest answer (rope_config.h)
 };
 
-// Ids of the context part. Errors name the question; `config` is of the model that reads it.
-[[nodiscard]] absl::StatusOr<std::vector<int32_t>> EncodeContext(const Tokenizer& tokenizer,
-                                                                 const PromptTemplate& prompt, const Sample& sample,
-                                                                 const ModelConfig& config);
+// Who reads a question: all of it with its answer has to fit the model's positions, or its context part alone.
+enum class ReadAs { kReceiver, kSender };
 
-// All of them. A prompt that doesn't fit the model's positions with its answer is a usage error.
+// All of them. One that doesn't fit the model of `config` is a usage error that names it.
 [[nodiscard]] absl::StatusOr<std::vector<Question>> EncodeQuestions(const Tokenizer& tokenizer,
                                                                     const PromptTemplate& prompt,
                                                                     std::vector<Sample> samples,
-                                                                    const ModelConfig& config);
+                                                                    const ModelConfig& config, ReadAs reader);
 
 // The tokenizer of the model in `dir`, which has to have one.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& dir);

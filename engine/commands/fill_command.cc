@@ -34,7 +34,7 @@ class Fill : public Command {
 
   absl::StatusOr<std::vector<int64_t>> ELayers(int64_t layers) const;
   absl::StatusOr<Totals> FillAll(const Model& model, const Tokenizer& tokenizer, const PromptTemplate& prompt,
-                                 const std::vector<Sample>& samples) const;
+                                 std::vector<Sample> samples) const;
   void Print(const Totals& totals) const;
 
   CLI::App* app_;
@@ -78,26 +78,28 @@ absl::StatusOr<std::vector<int64_t>> Fill::ELayers(int64_t layers) const {
 }
 
 absl::StatusOr<Fill::Totals> Fill::FillAll(const Model& model, const Tokenizer& tokenizer, const PromptTemplate& prompt,
-                                           const std::vector<Sample>& samples) const {
+                                           std::vector<Sample> samples) const {
   ASSIGN_OR_RETURN(const std::vector<int64_t> e_layers, ELayers(model.config().layers));
-  std::vector<std::vector<int32_t>> contexts;
-  for (const Sample& sample : samples) {
-    ASSIGN_OR_RETURN(std::vector<int32_t> tokens, EncodeContext(tokenizer, prompt, sample, model.config()));
-    contexts.push_back(std::move(tokens));
-  }
+  ASSIGN_OR_RETURN(const std::vector<Question> questions,
+                   EncodeQuestions(tokenizer, prompt, std::move(samples), model.config(), ReadAs::kSender));
   ASSIGN_OR_RETURN(const std::unique_ptr<RemoteCache> servers, RemoteCache::Connect(engine_.servers, engine_.tls));
-  ASSIGN_OR_RETURN(const NamespaceHandle ns,
+  ASSIGN_OR_RETURN(const ModelNamespaces namespaces,
                    servers->OpenModel(model_, model.config(), model.dtype(), engine_.block_tokens));
-  Progress progress("contexts", static_cast<int64_t>(samples.size()));
+  Progress progress("contexts", static_cast<int64_t>(questions.size()));
   Totals totals;
-  for (size_t i = 0; i < samples.size(); ++i) {
-    const absl::StatusOr<int64_t> computed = FillContext(*servers, model, ns, contexts[i], e_layers, durable_);
+  for (const Question& question : questions) {
+    const absl::StatusOr<int64_t> computed =
+        FillContext(*servers, model, namespaces,
+                    {.tokens = absl::MakeConstSpan(question.tokens).subspan(0, question.context_tokens),
+                     .reach = question.reach,
+                     .e_layers = e_layers,
+                     .durable = durable_});
     if (!computed.ok()) {
-      return Annotate(computed.status(), absl::StrCat("storing the context of question ", samples[i].id, " (", i,
-                                                      " contexts before it are stored)"));
+      return Annotate(computed.status(), absl::StrCat("storing the context of question ", question.sample.id, " (",
+                                                      totals.contexts, " contexts before it are stored)"));
     }
     ++totals.contexts;
-    totals.tokens += static_cast<int64_t>(contexts[i].size()) / engine_.block_tokens * engine_.block_tokens;
+    totals.tokens += question.context_tokens / engine_.block_tokens * engine_.block_tokens;
     totals.computed_tokens += *computed;
     progress.Advance();
   }
@@ -111,10 +113,10 @@ absl::Status Fill::Run() {
     return UsageStatus(absl::StrCat("--servers: ", addresses.status().message()));
   }
   ASSIGN_OR_RETURN(const PromptTemplate prompt, PromptTemplate::Load(prompt_));
-  ASSIGN_OR_RETURN(const std::vector<Sample> samples, ReadDataset(dataset_, limit_));
+  ASSIGN_OR_RETURN(std::vector<Sample> samples, ReadDataset(dataset_, limit_));
   ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model, Model::Load(model_, dtype));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(model->path().dir));
-  ASSIGN_OR_RETURN(const Totals totals, FillAll(*model, *tokenizer, prompt, samples));
+  ASSIGN_OR_RETURN(const Totals totals, FillAll(*model, *tokenizer, prompt, std::move(samples)));
   Print(totals);
   return absl::OkStatus();
 }

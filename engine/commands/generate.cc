@@ -46,6 +46,10 @@ class Generate : public Command {
   absl::StatusOr<std::vector<int32_t>> Prompt(const Tokenizer* tokenizer) const;
   absl::StatusOr<std::unique_ptr<StoreBack>> OwnStore(Pair& pair, const std::vector<int32_t>& tokens, const Plan& plan,
                                                       int64_t context) const;
+  // Of the sequence (rope_config.h).
+  int64_t Reach(const std::vector<int32_t>& tokens) const {
+    return static_cast<int64_t>(tokens.size()) + max_tokens_ - 1;
+  }
   absl::StatusOr<Answer> Run(Pair& pair, const std::vector<int32_t>& tokens, const Plan& plan) const;
   absl::Status Print(const Answer& answer, const Plan& plan, const Tokenizer* tokenizer) const;
 
@@ -141,31 +145,36 @@ absl::Status Generate::Run() {
 // recomputed layers of the context are exact.
 absl::StatusOr<std::unique_ptr<StoreBack>> Generate::OwnStore(Pair& pair, const std::vector<int32_t>& tokens,
                                                               const Plan& plan, int64_t context) const {
-  if (pair.servers() == nullptr || plan.exact_layers() == 0) return nullptr;
+  const NamespaceHandle* const ns = pair.own_namespace(Reach(tokens));
+  if (ns == nullptr || plan.exact_layers() == 0) return nullptr;
   std::vector<int64_t> layers;
   for (int64_t layer = 0; layer < plan.exact_layers(); ++layer) layers.push_back(layer);
   const int64_t exact_rows = plan.is_full() ? static_cast<int64_t>(tokens.size()) : context;
   return StoreBack::Start(*pair.servers(), pair.receiver().config(), absl::MakeConstSpan(tokens).subspan(0, exact_rows),
-                          {.ns = *pair.own_namespace(), .kv_layers = layers, .e_layers = layers});
+                          {.ns = *ns, .kv_layers = layers, .e_layers = layers});
 }
 
 absl::StatusOr<Generate::Answer> Generate::Run(Pair& pair, const std::vector<int32_t>& tokens, const Plan& plan) const {
   const Model& model = pair.receiver();
   const int64_t length = static_cast<int64_t>(tokens.size());
+  const int64_t reach = Reach(tokens);
   const int64_t context = pair.UsableContext(tokens, context_ > 0 ? context_ : length - 1);
   const absl::Span<const int32_t> context_tokens = absl::MakeConstSpan(tokens).subspan(0, context);
-  if (pair.has_sender() && !plan.is_full()) RETURN_IF_ERROR(pair.Prepare(context_tokens, {plan}));
-  const std::unique_ptr<ContextSource> source = pair.Source(context_tokens);
+  if (pair.has_sender() && !plan.is_full()) RETURN_IF_ERROR(pair.Prepare(context_tokens, reach, {plan}));
+  const std::unique_ptr<ContextSource> source = pair.Source(context_tokens, reach);
   ASSIGN_OR_RETURN(const std::unique_ptr<StoreBack> store, OwnStore(pair, tokens, plan, context));
   ASSIGN_OR_RETURN(Sequence sequence, Sequence::Create(model, length + max_tokens_));
-  ASSIGN_OR_RETURN(
-      const PrefillResult prefill,
-      PartialPrefill(
-          model, *sequence.slab,
-          {.tokens = tokens, .run = sequence.run, .plan = plan, .source = source.get(), .capture = store.get()}));
+  ASSIGN_OR_RETURN(const PrefillResult prefill, PartialPrefill(model, *sequence.slab,
+                                                               {.tokens = tokens,
+                                                                .run = sequence.run,
+                                                                .reach = reach,
+                                                                .plan = plan,
+                                                                .source = source.get(),
+                                                                .capture = store.get()}));
   Sampler sampler(temperature_, std::random_device()());
   const bool exact = store != nullptr && plan.is_full();
   DecodeRequest request{.run = sequence.run,
+                        .reach = reach,
                         .position = length,
                         .first = sampler.Choose(prefill.logits),
                         .max_tokens = max_tokens_,

@@ -57,7 +57,7 @@ absl::Status Pair::OpenSender(const PairOptions& options) {
     ASSIGN_OR_RETURN(sender_, Model::Load(options.sender, receiver_->dtype()));
   }
   if (servers_ != nullptr) {
-    ASSIGN_OR_RETURN(sender_namespace_,
+    ASSIGN_OR_RETURN(sender_namespaces_,
                      servers_->OpenModel(options.sender, *sender_config_, receiver_->dtype(), block_tokens_));
   }
   return absl::OkStatus();
@@ -70,7 +70,7 @@ int64_t Pair::UsableContext(absl::Span<const int32_t> tokens, int64_t wanted) co
   return servers_ == nullptr ? usable : usable / block_tokens_ * block_tokens_;
 }
 
-absl::Status Pair::Prepare(absl::Span<const int32_t> context, const std::vector<Plan>& plans) {
+absl::Status Pair::Prepare(absl::Span<const int32_t> context, int64_t reach, const std::vector<Plan>& plans) {
   context_.reset();
   if (context.empty()) return absl::OkStatus();
   if (static_cast<int64_t>(context.size()) > sender_config_->max_positions) {
@@ -78,20 +78,27 @@ absl::Status Pair::Prepare(absl::Span<const int32_t> context, const std::vector<
         "a context of ", context.size(), " tokens is more than the sender's limit of ", sender_config_->max_positions));
   }
   if (servers_ != nullptr) {
-    return FillContext(*servers_, *sender_, *sender_namespace_, context, AllLayers(*sender_), false).status();
+    const FillRequest request{.tokens = context, .reach = reach, .e_layers = AllLayers(*sender_)};
+    return FillContext(*servers_, *sender_, *sender_namespaces_, request).status();
   }
-  ASSIGN_OR_RETURN(context_,
-                   CaptureContext(*sender_, context, Union(plans, &Plan::kv_layers), Union(plans, &Plan::e_layers)));
+  ASSIGN_OR_RETURN(context_, CaptureContext(*sender_, context, reach, Union(plans, &Plan::kv_layers),
+                                            Union(plans, &Plan::e_layers)));
   return absl::OkStatus();
 }
 
-std::unique_ptr<ContextSource> Pair::Source(absl::Span<const int32_t> context) {
+const NamespaceHandle* Pair::own_namespace(int64_t reach) const {
+  return own_ ? own_->For(reach) : nullptr;
+}
+
+std::unique_ptr<ContextSource> Pair::Source(absl::Span<const int32_t> context, int64_t reach) {
   if (servers_ == nullptr) return context_ == nullptr ? nullptr : std::make_unique<InProcessSource>(*context_);
-  if (!own_ && !sender_namespace_) return nullptr;
+  const NamespaceHandle* const own = own_namespace(reach);
+  const NamespaceHandle* const sender = sender_namespaces_ ? sender_namespaces_->For(reach) : nullptr;
+  if (own == nullptr && sender == nullptr) return nullptr;
   ServerSourceOptions options;
   options.tokens = context;
-  options.own = own_;
-  options.sender = sender_namespace_;
+  if (own != nullptr) options.own = *own;
+  if (sender != nullptr) options.sender = *sender;
   return std::make_unique<ServerSource>(*servers_, std::move(options));
 }
 

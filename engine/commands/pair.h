@@ -37,18 +37,20 @@ class Pair {
   [[nodiscard]] const Model& receiver() const { return *receiver_; }
   [[nodiscard]] bool has_sender() const { return sender_config_.has_value(); }
   [[nodiscard]] RemoteCache* servers() const { return servers_.get(); }  // null without --servers
-  [[nodiscard]] const std::optional<NamespaceHandle>& own_namespace() const { return own_; }
+  // Where the receiver's own tensors of a sequence of that reach (rope_config.h) are kept; null where they are not.
+  [[nodiscard]] const NamespaceHandle* own_namespace(int64_t reach) const;
 
   // The longest context of `wanted` leading tokens that can be reused: up to the first id that the sender doesn't know,
   // and with servers whole blocks.
   [[nodiscard]] int64_t UsableContext(absl::Span<const int32_t> tokens, int64_t wanted) const;
 
-  // Runs the sender over `context` and leaves what `plans` need: in this process, or all of it on the servers.
-  [[nodiscard]] absl::Status Prepare(absl::Span<const int32_t> context, const std::vector<Plan>& plans);
+  // Runs the sender over `context`, of a sequence of that reach, and leaves what `plans` need: in this process, or all
+  // of it on the servers.
+  [[nodiscard]] absl::Status Prepare(absl::Span<const int32_t> context, int64_t reach, const std::vector<Plan>& plans);
 
   // The source of a context prepared last (in process), or whatever the servers have of it. Valid until the next
   // Prepare. Null when there is nothing to reuse.
-  [[nodiscard]] std::unique_ptr<ContextSource> Source(absl::Span<const int32_t> context);
+  [[nodiscard]] std::unique_ptr<ContextSource> Source(absl::Span<const int32_t> context, int64_t reach);
 
  private:
   Pair() = default;
@@ -60,7 +62,7 @@ class Pair {
   int64_t common_vocabulary_ = 0;
   int64_t block_tokens_ = 0;
   std::unique_ptr<RemoteCache> servers_;
-  std::optional<NamespaceHandle> own_, sender_namespace_;
+  std::optional<ModelNamespaces> own_, sender_namespaces_;
   std::unique_ptr<ContextCache> context_;  // in process, of the last Prepare
 };
 

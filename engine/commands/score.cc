@@ -144,7 +144,8 @@ absl::Status Score::ScorePlans(Pair& pair, const std::vector<NamedTokens>& promp
   ASSIGN_OR_RETURN(const std::vector<Plan> plans, plans_.Parse(pair.receiver().config().layers));
   for (const NamedTokens& prompt : prompts) {
     const int64_t context = pair.UsableContext(prompt.tokens, context_);
-    RETURN_IF_ERROR(pair.Prepare(absl::MakeConstSpan(prompt.tokens).subspan(0, context), plans));
+    const int64_t reach = static_cast<int64_t>(prompt.tokens.size());
+    RETURN_IF_ERROR(pair.Prepare(absl::MakeConstSpan(prompt.tokens).subspan(0, context), reach, plans));
     for (const Plan& plan : plans) RETURN_IF_ERROR(ScorePlan(pair, prompt, context, plan, output));
   }
   return absl::OkStatus();
@@ -153,8 +154,10 @@ absl::Status Score::ScorePlans(Pair& pair, const std::vector<NamedTokens>& promp
 absl::Status Score::ScorePlan(Pair& pair, const NamedTokens& prompt, int64_t context, const Plan& plan,
                               Output& output) const {
   const Model& model = pair.receiver();
-  ASSIGN_OR_RETURN(Sequence sequence, Sequence::Create(model, static_cast<int64_t>(prompt.tokens.size())));
-  const std::unique_ptr<ContextSource> source = pair.Source(absl::MakeConstSpan(prompt.tokens).subspan(0, context));
+  const int64_t length = static_cast<int64_t>(prompt.tokens.size());
+  ASSIGN_OR_RETURN(Sequence sequence, Sequence::Create(model, length));
+  const std::unique_ptr<ContextSource> source =
+      pair.Source(absl::MakeConstSpan(prompt.tokens).subspan(0, context), length);
   ASSIGN_OR_RETURN(const PrefillResult result, PartialPrefill(model, *sequence.slab,
                                                               {.tokens = prompt.tokens,
                                                                .run = sequence.run,
@@ -162,8 +165,9 @@ absl::Status Score::ScorePlan(Pair& pair, const NamedTokens& prompt, int64_t con
                                                                .source = source.get(),
                                                                .first_wanted = all_positions_ ? context_ : -1}));
   if (!plan.is_full() && result.context_tokens < context_) {
+    const bool cached = pair.servers() == nullptr || source != nullptr;
     spdlog::warn("{}: {} of {} context tokens were reused {}", prompt.name, result.context_tokens, context_,
-                 result.fallback);
+                 cached ? result.fallback : "(RoPE that depends on the sequence's length: not cached)");
   }
   output.Add(absl::StrCat(prompt.name, "@", plan.text()), all_positions_ ? result.logits : result.logits[-1]);
   return absl::OkStatus();

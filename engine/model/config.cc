@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/model/config.h"
 
-#include <cmath>
-#include <limits>
-#include <utility>
+#include <algorithm>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -23,22 +21,32 @@ using Json = nlohmann::ordered_json;
 constexpr uint64_t kConfigLimitBytes = 16 << 20;
 constexpr int64_t kMaxSize = int64_t{1} << 24;  // of any one dimension
 constexpr int64_t kMaxLayers = 256;             // as in the index of the cache
-constexpr int64_t kMaxRopeNumbers = 1 << 28;    // of the table of angles: positions x head_dim
 
 // Fields that would change numerics in a way not built here, with the one value that changes nothing.
 struct Neutral {
   const char* field;
   const char* value;  // JSON text; "null" also stands for absent
 };
-constexpr Neutral kNeutral[] = {{"quantization_config", "null"},    {"partial_rotary_factor", "1.0"},
-                                {"attn_logit_softcapping", "null"}, {"final_logit_softcapping", "null"},
-                                {"query_pre_attn_scalar", "null"},  {"embedding_multiplier", "1.0"},
-                                {"logits_scaling", "1.0"},          {"residual_multiplier", "1.0"},
-                                {"attention_multiplier", "null"},   {"use_qk_norm", "false"},
-                                {"qk_layernorm", "false"},          {"is_encoder_decoder", "false"},
-                                {"no_rope_layers", "null"},         {"num_local_experts", "null"},
-                                {"attention_chunk_size", "null"},   {"clip_qkv", "null"},
-                                {"parallel_residual", "false"},     {"rope_interleaved", "false"}};
+constexpr Neutral kNeutral[] = {{"quantization_config", "null"},
+                                {"lm_head_bias", "false"},
+                                {"attn_logit_softcapping", "null"},
+                                {"final_logit_softcapping", "null"},
+                                {"query_pre_attn_scalar", "null"},
+                                {"embedding_multiplier", "1.0"},
+                                {"logits_scaling", "1.0"},
+                                {"residual_multiplier", "1.0"},
+                                {"attention_multiplier", "null"},
+                                {"use_qk_norm", "false"},
+                                {"qk_layernorm", "false"},
+                                {"is_encoder_decoder", "false"},
+                                {"no_rope_layers", "null"},
+                                {"num_local_experts", "null"},
+                                {"attention_chunk_size", "null"},
+                                {"clip_qkv", "null"},
+                                {"parallel_residual", "false"},
+                                {"rope_interleaved", "false"},
+                                {"full_attn_mod", "1"},
+                                {"interpolate_factor", "1"}};
 
 absl::Status CheckNeutral(const JsonFields& fields) {
   for (const Neutral& neutral : kNeutral) {
@@ -104,11 +112,7 @@ absl::Status ParseSizes(const JsonFields& fields, const Family& family, ModelCon
   ASSIGN_OR_RETURN(config.head_dim, fields.Integer("head_dim", head_dim, 2, 4096));
   if (config.head_dim % 2 != 0) return fields.Unexpected("head_dim", "an even number");
   ASSIGN_OR_RETURN(config.max_positions, fields.Integer("max_position_embeddings", family.max_positions, 1, kMaxSize));
-  if (config.max_positions > kMaxRopeNumbers / config.head_dim) {
-    return fields.Unexpected("max_position_embeddings", absl::StrCat("at most ", kMaxRopeNumbers / config.head_dim,
-                                                                     " for a head_dim of ", config.head_dim));
-  }
-  ASSIGN_OR_RETURN(config.rms_norm_eps, fields.Number("rms_norm_eps", 1e-6));
+  ASSIGN_OR_RETURN(config.rms_norm_eps, fields.Number("rms_norm_eps", family.rms_norm_eps));
   if (config.rms_norm_eps < 0) return fields.Unexpected("rms_norm_eps", "a non-negative number");
   ASSIGN_OR_RETURN(config.tied_embeddings, fields.Boolean("tie_word_embeddings", false));
   ASSIGN_OR_RETURN(const std::string activation, fields.String("hidden_act", "silu"));
@@ -116,61 +120,23 @@ absl::Status ParseSizes(const JsonFields& fields, const Family& family, ModelCon
   return absl::OkStatus();
 }
 
-absl::Status ParseLlama3(const JsonFields& rope, const JsonFields& top, RopeConfig& config) {
-  for (const char* field : {"low_freq_factor", "high_freq_factor"}) {
-    if (rope.Find(field) == nullptr) return rope.Unexpected(field, "a number (RoPE type llama3)");
+// Reads the rotary embedding, and lengthens `max_positions` by what it stretches.
+absl::Status ParseRope(const JsonFields& fields, const Family& family, ModelConfig& config) {
+  RETURN_IF_ERROR(ReadRope(fields,
+                           {.head_dim = config.head_dim,
+                            .max_positions = config.max_positions,
+                            .original_max_positions = family.original_max_positions,
+                            .partial = family.partial_rope},
+                           config.rope));
+  double stretched = 0;
+  if (config.rope.kind == RopeKind::kLinear || config.rope.kind == RopeKind::kDynamic) {
+    stretched = static_cast<double>(config.max_positions) * config.rope.factor;
+  } else if (config.rope.kind == RopeKind::kYarn) {
+    stretched = static_cast<double>(config.rope.original_max_positions) * config.rope.factor;
   }
-  ASSIGN_OR_RETURN(config.low_freq_factor, rope.Number("low_freq_factor", 1.0));
-  ASSIGN_OR_RETURN(config.high_freq_factor, rope.Number("high_freq_factor", 4.0));
-  if (config.low_freq_factor <= 0) return rope.Unexpected("low_freq_factor", "a positive number");
-  if (config.high_freq_factor <= config.low_freq_factor) {
-    return rope.Unexpected("high_freq_factor", "more than low_freq_factor");
-  }
-  const JsonFields& original = top.Find("original_max_position_embeddings") != nullptr ? top : rope;
-  ASSIGN_OR_RETURN(config.original_max_positions,
-                   original.RequiredInteger("original_max_position_embeddings", 1, kMaxSize));
+  stretched = std::min(stretched, static_cast<double>(kMaxSize));
+  config.max_positions = std::max(config.max_positions, static_cast<int64_t>(stretched));
   return absl::OkStatus();
-}
-
-// Before version 5 of transformers: rope_theta at the top, rope_scaling with `type` or `rope_type`. From 5 on: all in
-// rope_parameters. Read as version 5 reads both: rope_scaling goes first unless it is empty, and either may hold theta.
-absl::Status ParseRope(const JsonFields& top, RopeConfig& config) {
-  const Json* scaling = top.Find("rope_scaling");
-  const bool is_scaling = scaling != nullptr && !(scaling->is_object() && scaling->empty());
-  const std::string name = is_scaling ? "rope_scaling" : "rope_parameters";
-  const Json* object = top.Find(name);
-  if (object != nullptr && !object->is_object()) return top.Unexpected(name, "an object");
-  const Json empty = Json::object();
-  const std::string source = absl::StrCat(top.source(), ": ", name);
-  const JsonFields rope(object == nullptr ? empty : *object, source);
-  for (const auto& [field, value] : (object == nullptr ? empty : *object).items()) {
-    if (value.is_object()) return rope.Unexpected(field, "one set of RoPE parameters for all layers");
-  }
-  const JsonFields& theta = rope.Find("rope_theta") != nullptr ? rope : top;
-  ASSIGN_OR_RETURN(config.theta, theta.Number("rope_theta", 10000.0));
-  if (!(config.theta > 0)) return theta.Unexpected("rope_theta", "a positive number");
-  RETURN_IF_ERROR(CheckNeutral(rope));
-  const char* type_field = rope.Find("rope_type") != nullptr || rope.Find("type") == nullptr ? "rope_type" : "type";
-  ASSIGN_OR_RETURN(const std::string type, rope.String(type_field, "default"));
-  if (type == "default") return absl::OkStatus();
-  if (type != "linear" && type != "llama3") return rope.Unexpected(type_field, "default, linear or llama3");
-  config.kind = type == "linear" ? RopeKind::kLinear : RopeKind::kLlama3;
-  if (rope.Find("factor") == nullptr) return rope.Unexpected("factor", absl::StrCat("a number (RoPE type ", type, ")"));
-  ASSIGN_OR_RETURN(config.factor, rope.Number("factor", 1.0));
-  if (!(config.factor >= 1)) return rope.Unexpected("factor", "a number of at least 1");
-  return type == "llama3" ? ParseLlama3(rope, top, config) : absl::OkStatus();
-}
-
-absl::string_view RopeName(RopeKind kind) {
-  switch (kind) {
-    case RopeKind::kDefault:
-      return "default";
-    case RopeKind::kLinear:
-      return "linear";
-    case RopeKind::kLlama3:
-      return "llama3";
-  }
-  return "";
 }
 
 }  // namespace
@@ -183,7 +149,7 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json, std::string_
   config.architecture = std::string(family->architecture);
   RETURN_IF_ERROR(ParseSizes(fields, *family, config));
   RETURN_IF_ERROR(CheckNeutral(fields));
-  RETURN_IF_ERROR(ParseRope(fields, config.rope));
+  RETURN_IF_ERROR(ParseRope(fields, *family, config));
   RETURN_IF_ERROR(family->read(fields, config));
   for (const char* field : {"dtype", "torch_dtype"}) {  // only said, not used: tensors carry their own
     ASSIGN_OR_RETURN(const std::string dtype, fields.String(field, "float32"));
@@ -221,12 +187,7 @@ std::string ModelConfig::CanonicalLines() const {
   line("tie_word_embeddings", tied_embeddings ? "true" : "false");
   line("attention_bias", qkv_bias ? "true" : "false");
   line("mlp_bias", mlp_bias ? "true" : "false");
-  line("rope_type", RopeName(rope.kind));
-  line("rope_theta", number(rope.theta));
-  line("rope_factor", number(rope.factor));
-  line("rope_low_freq_factor", number(rope.low_freq_factor));
-  line("rope_high_freq_factor", number(rope.high_freq_factor));
-  line("rope_original_max_position_embeddings", rope.original_max_positions);
+  lines += RopeLines(rope, head_dim);
   line("sliding_windows", absl::StrJoin(windows, ","));
   return lines;
 }

@@ -8,20 +8,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/model/rope_config.h"
 
 namespace droidspeak {
-
-enum class RopeKind { kDefault, kLinear, kLlama3 };
-
-// Rotary embedding as config.json gives it; fields that a kind does not use keep their defaults.
-struct RopeConfig {
-  RopeKind kind = RopeKind::kDefault;
-  double theta = 10000.0;
-  double factor = 1.0;                 // linear, llama3
-  double low_freq_factor = 1.0;        // llama3
-  double high_freq_factor = 4.0;       // llama3
-  int64_t original_max_positions = 0;  // llama3
-};
 
 // A decoder of one of the families (engine/model/families). Plain data; LoadModelConfig checks it.
 struct ModelConfig {
@@ -33,13 +22,14 @@ struct ModelConfig {
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
-  int64_t max_positions = 0;  // the longest sequence the model was made for, in tokens
+  int64_t max_positions = 0;  // the longest sequence the model was made for, in tokens; its RoPE's scaling counts
   double rms_norm_eps = 1e-6;
   bool tied_embeddings = false;
   bool qkv_bias = false;
   bool o_bias = false;
   bool mlp_bias = false;
-  bool head_norm = false;  // of each head of q and k, before its rotation
+  bool head_norm = false;          // of each head of q and k, before its rotation
+  bool fused_projections = false;  // as stored: "qkv_proj" and "gate_up_proj"
   RopeConfig rope;
   std::vector<int64_t> windows;  // per layer: keys a row sees, its own included; 0 = all
 

@@ -24,14 +24,15 @@ std::vector<int64_t> LastRows(absl::Span<const Row> rows) {
 }
 
 std::vector<Row> MakeRows(absl::Span<const int32_t> tokens, int64_t first_position, int64_t first_slot,
-                          int32_t sequence) {
+                          const Rope& rope, int32_t sequence) {
   std::vector<Row> rows(tokens.size());
   for (size_t i = 0; i < tokens.size(); ++i) {
     const int64_t position = first_position + static_cast<int64_t>(i);
     rows[i] = {.token = tokens[i],
                .position = static_cast<int32_t>(position),
                .sequence = sequence,
-               .slot = first_slot + position};
+               .slot = first_slot + position,
+               .rope = &rope};
   }
   return rows;
 }

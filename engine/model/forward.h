@@ -23,6 +23,7 @@ struct Row {
   int32_t position = 0;  // < max_positions
   int32_t sequence = 0;  // any number; rows of one sequence stand together
   int64_t slot = 0;
+  const Rope* rope = nullptr;  // of the model, for the sequence's reach; outlives the forward
 };
 
 // What a layer's projections gave for the rows of a batch, in the run's dtype, valid during the call only.
@@ -72,7 +73,7 @@ struct ForwardResult {
 [[nodiscard]] std::vector<int64_t> LastRows(absl::Span<const Row> rows);
 // Rows of one sequence whose run starts at slot `first_slot`: tokens[i] at position first_position + i.
 [[nodiscard]] std::vector<Row> MakeRows(absl::Span<const int32_t> tokens, int64_t first_position, int64_t first_slot,
-                                        int32_t sequence = 0);
+                                        const Rope& rope, int32_t sequence = 0);
 
 // Runs it. `slab` must have the model's shape and dtype. Invalid rows or ranges are INVALID_ARGUMENT; no exception
 // leaves. Forwards may run at the same time on one slab if their runs of slots are disjoint.

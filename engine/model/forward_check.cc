@@ -27,6 +27,10 @@ absl::Status CheckRow(const Model& model, const KvSlab& slab, const Row& row, bo
     return Bad(absl::StrCat("slot ", row.slot, " at position ", row.position, "; expected from its position to ",
                             slab.slots() - 1));
   }
+  if (row.rope == nullptr || row.rope->head_dim() != config.head_dim ||
+      row.rope->max_positions() != config.max_positions) {
+    return Bad("a row without the model's rotary embedding");
+  }
   return absl::OkStatus();
 }
 
@@ -41,9 +45,9 @@ absl::Status CheckRows(const Model& model, const KvSlab& slab, const ForwardInpu
       continue;
     }
     const Row& before = input.rows[i - 1];
-    if (row.position != before.position + 1 || row.slot != before.slot + 1) {
-      return Bad(
-          absl::StrCat("row ", i, " of sequence ", row.sequence, ": position or slot does not follow the row before"));
+    if (row.position != before.position + 1 || row.slot != before.slot + 1 || row.rope != before.rope) {
+      return Bad(absl::StrCat("row ", i, " of sequence ", row.sequence,
+                              ": position, slot or rotary embedding does not follow the row before"));
     }
   }
   for (size_t i = 0; i < input.wanted.size(); ++i) {

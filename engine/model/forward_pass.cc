@@ -138,8 +138,7 @@ absl::Status ForwardPass::StoreKv(int64_t layer, const at::Tensor& kv) {
     const std::byte* k = from[i];
     const std::byte* v = k + heads * head_bytes;
     for (int64_t head = 0; head < heads; ++head) {
-      RotateRow(model_.dtype(), k + head * head_bytes, slab_.KAddress(layer, head, row.slot),
-                model_.rope().Cos(row.position), model_.rope().Sin(row.position), head_dim / 2);
+      row.rope->RotateHead(model_.dtype(), k + head * head_bytes, slab_.KAddress(layer, head, row.slot), row.position);
       std::memcpy(slab_.VAddress(layer, head, row.slot), v + head * head_bytes, head_bytes);
     }
   });
@@ -156,10 +155,10 @@ void ForwardPass::RotateQ(int64_t layer, const at::Tensor& q) {
   const int64_t head_bytes = head_dim * DtypeBytes(model_.dtype());
   const Rows rows(q);
   ForEachRow(q.size(0), heads * head_dim, [&](int64_t i) {
-    const int64_t position = input_.rows[query_rows_[i]].position;
+    const Row& row = input_.rows[query_rows_[i]];
     for (int64_t head = 0; head < heads; ++head) {
       std::byte* values = rows[i] + head * head_bytes;
-      RotateRow(model_.dtype(), values, values, model_.rope().Cos(position), model_.rope().Sin(position), head_dim / 2);
+      row.rope->RotateHead(model_.dtype(), values, values, row.position);
     }
   });
 }

@@ -14,10 +14,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/base/files.h"
 #include "common/base/status.h"
 #include "engine/model/json_field.h"
+#include "engine/model/projections.h"
 #include "engine/model/safetensors.h"
 #include "engine/model/weight_reader.h"
 
@@ -28,10 +30,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kConfigLimitBytes = 1 << 20;
 constexpr int64_t kMaxRank = 1 << 16;
-constexpr const char* kModules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
-constexpr absl::string_view kExpectedModules = "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj or down_proj";
-
 // Fields whose use a merge of B A cannot express, or that is not built here; each must be absent, false or empty.
 constexpr const char* kRefused[] = {"use_dora",
                                     "modules_to_save",
@@ -51,14 +49,29 @@ bool IsNothing(const Json& value) {
   return value.is_null() || value == Json(false) || ((value.is_array() || value.is_object()) && value.empty());
 }
 
-// [out, in] of a module's weight.
-std::pair<int64_t, int64_t> ModuleShape(const ModelConfig& config, absl::string_view module) {
-  const int64_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
-  if (absl::EndsWith(module, "q_proj")) return {q, config.hidden_size};
-  if (absl::EndsWith(module, "k_proj") || absl::EndsWith(module, "v_proj")) return {kv, config.hidden_size};
-  if (absl::EndsWith(module, "o_proj")) return {config.hidden_size, q};
-  if (absl::EndsWith(module, "down_proj")) return {config.hidden_size, config.intermediate_size};
-  return {config.intermediate_size, config.hidden_size};
+// What an adapter may adapt.
+struct Module {
+  int64_t layer;
+  Projection projection;
+};
+using Modules = std::map<std::string, Module>;  // by path: "model.layers.3.self_attn.q_proj"
+
+Modules ModulesOf(const ModelConfig& config) {
+  Modules modules;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    for (const Projection& projection : AllProjections(config)) {
+      modules.emplace(absl::StrCat("model.layers.", layer, ".", projection.module), Module{layer, projection});
+    }
+  }
+  return modules;
+}
+
+// "q_proj, k_proj, ...": what an adapter of the model may adapt.
+std::string ExpectedModules(const ModelConfig& config) {
+  return absl::StrJoin(AllProjections(config), ", ", [](std::string* text, const Projection& projection) {
+    const absl::string_view module = projection.module;
+    absl::StrAppend(text, module.substr(module.find('.') + 1));
+  });
 }
 
 // PEFT: `(.*\.)?(PATTERN)$` from the path's beginning.
@@ -142,10 +155,10 @@ absl::StatusOr<std::set<int64_t>> ParseLayers(const JsonFields& fields, int64_t 
 }
 
 // The paths that `target_modules` (names, or one regular expression for the whole path) and the layers choose.
-absl::StatusOr<std::set<std::string>> ParseTargets(const JsonFields& fields, int64_t layers) {
-  ASSIGN_OR_RETURN(const std::set<int64_t> chosen, ParseLayers(fields, layers));
+absl::StatusOr<std::set<std::string>> ParseTargets(const JsonFields& fields, const ModelConfig& model) {
+  ASSIGN_OR_RETURN(const std::set<int64_t> chosen, ParseLayers(fields, model.layers));
   const Json* targets = fields.Find("target_modules");
-  const std::string expected = absl::StrCat("names among ", kExpectedModules);
+  const std::string expected = absl::StrCat("names among ", ExpectedModules(model));
   if (targets == nullptr || (!targets->is_string() && !targets->is_array())) {
     return fields.Unexpected("target_modules", expected);
   }
@@ -168,23 +181,20 @@ absl::StatusOr<std::set<std::string>> ParseTargets(const JsonFields& fields, int
   std::set<std::string> modules;
   for (const std::string& name : names) {
     bool matched = false;
-    for (int64_t layer = 0; layer < layers; ++layer) {
-      for (const char* kind : kModules) {
-        const std::string module = absl::StrCat("model.layers.", layer, ".", kind);
-        const bool matches = pattern ? std::regex_match(module, *pattern)
-                                     : module == name || absl::EndsWith(module, absl::StrCat(".", name));
-        if (!matches) continue;
-        matched = true;
-        // PEFT: a whole path that is listed is adapted in any case.
-        if (chosen.contains(layer) || (!pattern && module == name)) modules.insert(module);
-      }
+    for (const auto& [path, module] : ModulesOf(model)) {
+      const bool matches =
+          pattern ? std::regex_match(path, *pattern) : path == name || absl::EndsWith(path, absl::StrCat(".", name));
+      if (!matches) continue;
+      matched = true;
+      // PEFT: a whole path that is listed is adapted in any case.
+      if (chosen.contains(module.layer) || (!pattern && path == name)) modules.insert(path);
     }
     if (!matched) return fields.Unexpected("target_modules", absl::StrCat(expected, "; '", name, "' is none"));
   }
   return modules;
 }
 
-absl::StatusOr<AdapterConfig> LoadAdapterConfig(const std::string& dir, int64_t layers) {
+absl::StatusOr<AdapterConfig> LoadAdapterConfig(const std::string& dir, const ModelConfig& model) {
   const std::string path = dir + "/adapter_config.json";
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kConfigLimitBytes));
   ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text, path));
@@ -196,54 +206,56 @@ absl::StatusOr<AdapterConfig> LoadAdapterConfig(const std::string& dir, int64_t 
   ASSIGN_OR_RETURN(config.rslora, fields.Boolean("use_rslora", false));
   ASSIGN_OR_RETURN(config.ranks, ParsePatterns(fields, "rank_pattern"));
   ASSIGN_OR_RETURN(config.alphas, ParsePatterns(fields, "alpha_pattern"));
-  ASSIGN_OR_RETURN(config.modules, ParseTargets(fields, layers));
+  ASSIGN_OR_RETURN(config.modules, ParseTargets(fields, model));
   return config;
 }
 
 // Every tensor must be a LoRA factor of a layer's projection; what the adapter's configuration does not choose is left
 // out, as PEFT does.
-absl::Status CheckNames(const Checkpoint& checkpoint, const std::string& path, int64_t layers) {
+absl::Status CheckNames(const Checkpoint& checkpoint, const std::string& path, const ModelConfig& model) {
   std::set<std::string> known;
-  for (int64_t layer = 0; layer < layers; ++layer) {
-    for (const char* module : kModules) {
-      for (const char* factor : {"lora_A", "lora_B"}) {
-        known.insert(absl::StrCat("base_model.model.model.layers.", layer, ".", module, ".", factor, ".weight"));
-      }
+  for (const auto& [module, unused] : ModulesOf(model)) {
+    for (const char* factor : {"lora_A", "lora_B"}) {
+      known.insert(absl::StrCat("base_model.model.", module, ".", factor, ".weight"));
     }
   }
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     if (!known.contains(name)) {
       return absl::InvalidArgumentError(
           absl::StrCat(path, ": tensor '", name, "' is not supported; expected ",
-                       "base_model.model.model.layers.N.….lora_A.weight or lora_B.weight of ", kExpectedModules,
-                       ", N below ", layers));
+                       "base_model.model.model.layers.N.….lora_A.weight or lora_B.weight of ", ExpectedModules(model),
+                       ", N below ", model.layers));
     }
   }
   return absl::OkStatus();
 }
 
+absl::StatusOr<int64_t> RankOf(const AdapterConfig& config, const std::string& dir, const std::string& module) {
+  const double value = FirstMatch(config.ranks, module, static_cast<double>(config.rank));
+  if (value >= 1 && value <= kMaxRank && std::trunc(value) == value) return static_cast<int64_t>(value);
+  return absl::InvalidArgumentError(absl::StrCat(dir, "/adapter_config.json: rank_pattern gives ", value, " for ",
+                                                 module, "; expected an integer from 1 to ", kMaxRank));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LoraAdapter>> LoraAdapter::Load(const std::string& dir, const ModelConfig& config) {
-  ASSIGN_OR_RETURN(const AdapterConfig adapter_config, LoadAdapterConfig(dir, config.layers));
+  ASSIGN_OR_RETURN(const AdapterConfig adapter_config, LoadAdapterConfig(dir, config));
   const std::string path = dir + "/adapter_model.safetensors";
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::OpenFile(path));
-  RETURN_IF_ERROR(CheckNames(checkpoint, path, config.layers));
+  RETURN_IF_ERROR(CheckNames(checkpoint, path, config));
   auto adapter = std::make_unique<LoraAdapter>();
+  const Modules modules = ModulesOf(config);
   for (const std::string& module : adapter_config.modules) {
-    const double rank_value = FirstMatch(adapter_config.ranks, module, static_cast<double>(adapter_config.rank));
-    const auto rank = static_cast<int64_t>(rank_value);
-    if (rank < 1 || rank > kMaxRank || static_cast<double>(rank) != rank_value) {
-      return absl::InvalidArgumentError(absl::StrCat(dir, "/adapter_config.json: rank_pattern gives ", rank_value,
-                                                     " for ", module, "; expected an integer from 1 to ", kMaxRank));
-    }
-    const auto [out, in] = ModuleShape(config, module);
+    const Projection& projection = modules.at(module).projection;
+    ASSIGN_OR_RETURN(const int64_t rank, RankOf(adapter_config, dir, module));
     const std::string prefix = absl::StrCat("base_model.model.", module);
     Pair pair;
-    ASSIGN_OR_RETURN(pair.a, ReadWeight(checkpoint, path, prefix + ".lora_A.weight", {rank, in}));
-    ASSIGN_OR_RETURN(pair.b, ReadWeight(checkpoint, path, prefix + ".lora_B.weight", {out, rank}));
+    ASSIGN_OR_RETURN(pair.a, ReadWeight(checkpoint, path, prefix + ".lora_A.weight", {rank, projection.in}));
+    ASSIGN_OR_RETURN(pair.b, ReadWeight(checkpoint, path, prefix + ".lora_B.weight", {projection.out, rank}));
     const double alpha = FirstMatch(adapter_config.alphas, module, adapter_config.alpha);
-    pair.scale = alpha / (adapter_config.rslora ? std::sqrt(rank_value) : rank_value);
+    const auto divisor = static_cast<double>(rank);
+    pair.scale = alpha / (adapter_config.rslora ? std::sqrt(divisor) : divisor);
     adapter->pairs_.emplace(module, std::move(pair));
   }
   return adapter;

@@ -39,10 +39,20 @@ absl::StatusOr<ModelPath> ParseModelPath(const std::string& spec) {
 }
 
 Model::Model(ModelPath path, ModelConfig config, Dtype dtype)
-    : path_(std::move(path)),
-      config_(std::move(config)),
-      dtype_(dtype),
-      rope_(config_.rope, config_.head_dim, config_.max_positions) {}
+    : path_(std::move(path)), config_(std::move(config)), dtype_(dtype) {
+  const auto make = [this](int64_t reach) {
+    return std::make_shared<const Rope>(config_.rope, config_.head_dim, config_.max_positions, reach);
+  };
+  short_rope_ = make(1);
+  long_rope_ = config_.rope.kind == RopeKind::kLongrope ? make(config_.rope.original_max_positions + 1) : short_rope_;
+}
+
+std::shared_ptr<const Rope> Model::RopeFor(int64_t reach) const {
+  if (!IsSharable(config_.rope, reach)) {
+    return std::make_shared<const Rope>(config_.rope, config_.head_dim, config_.max_positions, reach);
+  }
+  return RegimeOf(config_.rope, reach) == Regime::kLong ? long_rope_ : short_rope_;
+}
 
 absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& spec, Dtype dtype) {
   ASSIGN_OR_RETURN(ModelPath path, ParseModelPath(spec));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model in memory: its configuration, its weights in the run's dtype with the adapter merged, its rotary tables.
+// A model in memory: its configuration, its weights in the run's dtype with the adapter merged, its rotary embedding.
 #pragma once
 
 #include <memory>
@@ -44,7 +44,9 @@ class Model {
   [[nodiscard]] const ModelPath& path() const { return path_; }
   [[nodiscard]] const ModelConfig& config() const { return config_; }
   [[nodiscard]] Dtype dtype() const { return dtype_; }
-  [[nodiscard]] const Rope& rope() const { return rope_; }
+  // How a sequence of that reach (rope_config.h) is rotated; one object for all sequences that may share keys. Never
+  // null.
+  [[nodiscard]] std::shared_ptr<const Rope> RopeFor(int64_t reach) const;
   [[nodiscard]] const at::Tensor& embeddings() const { return embeddings_; }  // [vocab, hidden]
   [[nodiscard]] const at::Tensor& final_norm() const { return final_norm_; }  // [hidden]
   [[nodiscard]] const at::Tensor& lm_head() const { return lm_head_; }        // [vocab, hidden]; may be embeddings()
@@ -58,7 +60,7 @@ class Model {
   ModelPath path_;
   ModelConfig config_;
   Dtype dtype_;
-  Rope rope_;
+  std::shared_ptr<const Rope> short_rope_, long_rope_;  // the same where nothing depends on the reach
   at::Tensor embeddings_, final_norm_, lm_head_;
   std::vector<LayerWeights> layers_;
 };

@@ -31,22 +31,22 @@ absl::StatusOr<at::Tensor> ModelLoader::LoadTensor(const std::string& name, cons
   return copy;
 }
 
-absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Part>& parts, int64_t in, bool bias,
-                                    at::Tensor& weight, at::Tensor& bias_out) {
+absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Projection>& parts, bool bias, at::Tensor& weight,
+                                    at::Tensor& bias_out) {
   int64_t rows = 0;
   std::vector<at::Tensor> views;  // all of them before memory is taken for what config.json says
-  for (const Part& part : parts) {
+  for (const Projection& part : parts) {
     ASSIGN_OR_RETURN(at::Tensor view,
-                     View(absl::StrCat("model.layers.", layer, ".", part.module, ".weight"), {part.out, in}));
+                     View(absl::StrCat("model.layers.", layer, ".", part.module, ".weight"), {part.out, part.in}));
     views.push_back(std::move(view));
     rows += part.out;
   }
   const at::ScalarType type = ScalarType(model_.dtype_);
-  weight = at::empty({rows, in}, type);
+  weight = at::empty({rows, parts[0].in}, type);
   if (bias) bias_out = at::empty({rows}, type);
   int64_t first = 0;
   for (size_t i = 0; i < parts.size(); ++i) {
-    const Part& part = parts[i];
+    const Projection& part = parts[i];
     const std::string module = absl::StrCat("model.layers.", layer, ".", part.module);
     at::Tensor stored = std::move(views[i]);
     if (const at::Tensor delta = adapter_ ? adapter_->Delta(module) : at::Tensor(); delta.defined()) {
@@ -65,22 +65,20 @@ absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Part>& part
 
 absl::Status ModelLoader::LoadLayer(int64_t layer) {
   const ModelConfig& config = model_.config_;
-  const int64_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
-  const int64_t hidden = config.hidden_size, wide = config.intermediate_size;
+  const LayerProjections parts = ProjectionsOf(config);
+  const int64_t hidden = config.hidden_size;
   LayerWeights& weights = model_.layers_[layer];
   const std::string prefix = absl::StrCat("model.layers.", layer, ".");
   ASSIGN_OR_RETURN(weights.input_norm, LoadTensor(prefix + "input_layernorm.weight", {hidden}));
   ASSIGN_OR_RETURN(weights.post_norm, LoadTensor(prefix + "post_attention_layernorm.weight", {hidden}));
-  RETURN_IF_ERROR(LoadFused(layer, {{"self_attn.q_proj", q}, {"self_attn.k_proj", kv}, {"self_attn.v_proj", kv}},
-                            hidden, config.qkv_bias, weights.qkv, weights.qkv_bias));
+  RETURN_IF_ERROR(LoadFused(layer, parts.qkv, config.qkv_bias, weights.qkv, weights.qkv_bias));
   if (config.head_norm) {
     ASSIGN_OR_RETURN(weights.q_norm, LoadTensor(prefix + "self_attn.q_norm.weight", {config.head_dim}));
     ASSIGN_OR_RETURN(weights.k_norm, LoadTensor(prefix + "self_attn.k_norm.weight", {config.head_dim}));
   }
-  RETURN_IF_ERROR(LoadFused(layer, {{"self_attn.o_proj", hidden}}, q, config.o_bias, weights.o, weights.o_bias));
-  RETURN_IF_ERROR(LoadFused(layer, {{"mlp.gate_proj", wide}, {"mlp.up_proj", wide}}, hidden, config.mlp_bias,
-                            weights.gate_up, weights.gate_up_bias));
-  return LoadFused(layer, {{"mlp.down_proj", hidden}}, wide, config.mlp_bias, weights.down, weights.down_bias);
+  RETURN_IF_ERROR(LoadFused(layer, parts.o, config.o_bias, weights.o, weights.o_bias));
+  RETURN_IF_ERROR(LoadFused(layer, parts.gate_up, config.mlp_bias, weights.gate_up, weights.gate_up_bias));
+  return LoadFused(layer, parts.down, config.mlp_bias, weights.down, weights.down_bias);
 }
 
 // transformers, too, takes a head that a tied checkpoint stores beside other embeddings.

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "engine/model/lora.h"
 #include "engine/model/model.h"
+#include "engine/model/projections.h"
 #include "engine/model/safetensors.h"
 
 namespace droidspeak {
@@ -24,15 +25,9 @@ class ModelLoader {
   [[nodiscard]] absl::Status Load();
 
  private:
-  // One piece of a fused weight.
-  struct Part {
-    const char* module;  // "self_attn.q_proj"
-    int64_t out;
-  };
-
   [[nodiscard]] absl::Status LoadLayer(int64_t layer);
   // [sum of outs, in], the parts under each other; with `bias` also their biases.
-  [[nodiscard]] absl::Status LoadFused(int64_t layer, const std::vector<Part>& parts, int64_t in, bool bias,
+  [[nodiscard]] absl::Status LoadFused(int64_t layer, const std::vector<Projection>& parts, bool bias,
                                        at::Tensor& weight, at::Tensor& bias_out);
   // The tensor in the run's dtype, in memory of its own.
   [[nodiscard]] absl::StatusOr<at::Tensor> LoadTensor(const std::string& name, const std::vector<int64_t>& shape);

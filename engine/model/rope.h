@@ -4,35 +4,50 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "engine/model/config.h"
+#include "absl/base/call_once.h"
 #include "engine/model/dtype.h"
+#include "engine/model/rope_config.h"
 
 namespace droidspeak {
 
-// Cosines and sines of every position up to `max_positions`. Immutable after construction: any thread may use it.
+// How the sequences of one reach (rope_config.h) are rotated. Tables of cosines and sines are made for kTablePositions
+// at a time, when the first of them is asked for. Any thread may use it.
 class Rope {
  public:
-  Rope(const RopeConfig& config, int64_t head_dim, int64_t max_positions);
+  static constexpr int64_t kTablePositions = 4096;
 
-  [[nodiscard]] int64_t head_dim() const { return half_ * 2; }
+  // For a sequence of that reach, at positions below `max_positions`.
+  Rope(const RopeConfig& config, int64_t head_dim, int64_t max_positions, int64_t reach);
+
+  [[nodiscard]] int64_t head_dim() const { return head_dim_; }
   [[nodiscard]] int64_t max_positions() const { return max_positions_; }
 
-  // [head_dim / 2] values of one position < max_positions().
-  [[nodiscard]] const float* Cos(int64_t position) const { return &cos_[position * half_]; }
-  [[nodiscard]] const float* Sin(int64_t position) const { return &sin_[position * half_]; }
+  // One head's vector at `position`, from `from` to `to` (in place is allowed). Bit for bit the same wherever keys come
+  // from.
+  void RotateHead(Dtype dtype, const void* from, void* to, int64_t position) const;
 
-  // Rotates `tokens` vectors of one head, the first at `first_position`: `from` + i * from_stride to `to` + i *
-  // to_stride (strides in elements of `dtype`). In place is allowed. Bit for bit what the forward does to its own keys.
+  // The same for `tokens` vectors, the first at `first_position`: `from` + i * from_stride to `to` + i * to_stride
+  // (strides in elements of `dtype`).
   void Rotate(Dtype dtype, const void* from, int64_t from_stride, void* to, int64_t to_stride, int64_t tokens,
               int64_t first_position) const;
 
  private:
-  int64_t half_;
-  int64_t max_positions_;
-  std::vector<float> cos_;  // [max_positions, half_]
-  std::vector<float> sin_;
+  struct Table {
+    absl::once_flag once;
+    std::vector<float> cos, sin;  // [kTablePositions or what is left, half_]
+  };
+
+  [[nodiscard]] const Table& TableOf(int64_t position) const;
+
+  const int64_t head_dim_;
+  const int64_t half_;  // of the dimensions that are rotated
+  const int64_t max_positions_;
+  const double attention_factor_;
+  const std::vector<float> inverse_frequencies_;  // [half_]
+  const std::unique_ptr<Table[]> tables_;
 };
 
 }  // namespace droidspeak

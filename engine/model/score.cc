@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -50,9 +51,10 @@ absl::Status RunAll(const Model& model, absl::Span<const int32_t> tokens, bool a
   }
   ASSIGN_OR_RETURN(auto slab,
                    KvSlab::Create(model.config(), model.dtype(), count, std::numeric_limits<int64_t>::max()));
+  const std::shared_ptr<const Rope> rope = model.RopeFor(count);
   for (int64_t first = 0; first < count; first += kChunkTokens) {
     const int64_t end = std::min(count, first + kChunkTokens);
-    const std::vector<Row> rows = MakeRows(tokens.subspan(first, end - first), first, 0);
+    const std::vector<Row> rows = MakeRows(tokens.subspan(first, end - first), first, 0, *rope);
     ForwardInput input{.rows = rows, .hooks = hooks};
     if (all_positions) {
       input.wanted = AllRows(rows);

@@ -65,7 +65,7 @@ std::byte* ContextCache::e(int64_t layer) const {
 }
 
 absl::StatusOr<std::unique_ptr<ContextCache>> CaptureContext(const Model& model, absl::Span<const int32_t> tokens,
-                                                             const std::vector<int64_t>& kv_layers,
+                                                             int64_t reach, const std::vector<int64_t>& kv_layers,
                                                              const std::vector<int64_t>& e_layers) {
   const int64_t length = static_cast<int64_t>(tokens.size());
   const ExtentUnit unit(model.config(), model.dtype(), length, kv_layers, e_layers);
@@ -76,9 +76,10 @@ absl::StatusOr<std::unique_ptr<ContextCache>> CaptureContext(const Model& model,
   if (end_layer == 0 || length == 0) return cache;
 
   ASSIGN_OR_RETURN(const Sequence sequence, Sequence::Create(model, length));
+  const std::shared_ptr<const Rope> rope = model.RopeFor(std::max(reach, length));
   for (int64_t row = 0; row < length; row += kPrefillStepTokens) {
     const int64_t end = std::min(row + kPrefillStepTokens, length);
-    const std::vector<Row> rows = MakeRows(tokens.subspan(row, end - row), row, sequence.run.first);
+    const std::vector<Row> rows = MakeRows(tokens.subspan(row, end - row), row, sequence.run.first, *rope);
     CaptureHooks hooks(cache.get(), row);
     ForwardInput input;
     input.rows = rows;

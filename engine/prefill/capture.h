@@ -61,9 +61,11 @@ class ContextCache : public CaptureSink {
   const std::unique_ptr<std::byte[]> memory_;
 };
 
-// Runs `model` (the sender) over `tokens` and keeps KV of `kv_layers` and E of `e_layers`.
+// Runs `model` (the sender) over `tokens`, the beginning of a sequence of that reach (rope_config.h), and keeps KV of
+// `kv_layers` and E of `e_layers`.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<ContextCache>> CaptureContext(const Model& model,
                                                                            absl::Span<const int32_t> tokens,
+                                                                           int64_t reach,
                                                                            const std::vector<int64_t>& kv_layers,
                                                                            const std::vector<int64_t>& e_layers);
 

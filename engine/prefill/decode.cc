@@ -36,12 +36,13 @@ absl::StatusOr<std::vector<int32_t>> Decode(const Model& model, KvSlab& slab, Sa
   std::vector<int32_t> answer;
   int32_t token = request.first;
   int64_t position = request.position;
+  const std::shared_ptr<const Rope> rope = model.RopeFor(std::max(request.reach, position));
   while (static_cast<int64_t>(answer.size()) < request.max_tokens) {
     answer.push_back(token);
     if (request.on_token && !request.on_token(token)) break;
     const bool full = position >= std::min(request.run.count, model.config().max_positions);
     if (full || static_cast<int64_t>(answer.size()) == request.max_tokens) break;
-    const std::vector<Row> rows = MakeRows(absl::MakeConstSpan(&token, 1), position, request.run.first);
+    const std::vector<Row> rows = MakeRows(absl::MakeConstSpan(&token, 1), position, request.run.first, *rope);
     CaptureHooks hooks(request.capture, position);
     ForwardInput input;
     input.rows = rows;

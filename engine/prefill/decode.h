@@ -32,6 +32,7 @@ class Sampler {
 
 struct DecodeRequest {
   SlotRun run;           // of the sequence
+  int64_t reach = 0;     // of the sequence, as its prefill had it
   int64_t position = 0;  // tokens that stand in the slab
   int32_t first = 0;     // the token chosen after them
   int64_t max_tokens = 0;

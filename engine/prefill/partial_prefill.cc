@@ -55,7 +55,11 @@ class StepHooks : public ForwardHooks {
 class Prefill {
  public:
   Prefill(const Model& model, KvSlab& slab, const PrefillRequest& request, ContextSource& source)
-      : model_(model), slab_(slab), request_(request), source_(source) {}
+      : model_(model),
+        slab_(slab),
+        request_(request),
+        source_(source),
+        rope_(model.RopeFor(std::max(request.reach, static_cast<int64_t>(request.tokens.size())))) {}
 
   absl::StatusOr<PrefillResult> Run();
 
@@ -65,7 +69,7 @@ class Prefill {
   // Leading rows that the suffix doesn't compute.
   int64_t context_rows() const { return request_.plan.is_full() ? source_.own_tokens() : source_.tokens(); }
   std::vector<Row> Rows(int64_t begin, int64_t end) const {
-    return MakeRows(request_.tokens.subspan(begin, end - begin), begin, request_.run.first);
+    return MakeRows(request_.tokens.subspan(begin, end - begin), begin, request_.run.first, *rope_);
   }
 
   absl::Status Check() const;
@@ -78,6 +82,7 @@ class Prefill {
   KvSlab& slab_;
   const PrefillRequest& request_;
   ContextSource& source_;
+  const std::shared_ptr<const Rope> rope_;
 };
 
 absl::Status Prefill::Check() const {
@@ -164,7 +169,7 @@ absl::StatusOr<at::Tensor> Prefill::SuffixWithRestarts() {
 
 absl::StatusOr<PrefillResult> Prefill::Run() {
   const absl::Time start = absl::Now();
-  RETURN_IF_ERROR(source_.Begin(request_.plan, {&slab_, &model_.rope(), request_.run.first}));
+  RETURN_IF_ERROR(source_.Begin(request_.plan, {&slab_, rope_.get(), request_.run.first}));
   RETURN_IF_ERROR(Check());
   if (!request_.plan.is_full()) {
     for (const LayerRun& run : request_.plan.runs()) RETURN_IF_ERROR(Repair(run));

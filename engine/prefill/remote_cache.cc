@@ -8,7 +8,7 @@
 
 namespace droidspeak {
 
-Layout CacheLayout(const ModelConfig& config, Dtype dtype, int64_t block_tokens) {
+Layout CacheLayout(const ModelConfig& config, Dtype dtype, int64_t block_tokens, Regime regime) {
   Layout layout;
   layout.layers = static_cast<uint32_t>(config.layers);
   layout.kv_heads = static_cast<uint32_t>(config.kv_heads);
@@ -17,7 +17,13 @@ Layout CacheLayout(const ModelConfig& config, Dtype dtype, int64_t block_tokens)
   layout.block_tokens = static_cast<uint32_t>(block_tokens);
   layout.kv = dtype;
   layout.e = dtype;
+  layout.regime = regime;
   return layout;
+}
+
+const NamespaceHandle* ModelNamespaces::For(int64_t reach) const {
+  const auto& ns = by_regime_[static_cast<size_t>(RegimeOf(rope_, reach))];
+  return IsSharable(rope_, reach) && ns.has_value() ? &*ns : nullptr;
 }
 
 Staging::~Staging() {
@@ -32,12 +38,21 @@ absl::StatusOr<std::unique_ptr<RemoteCache>> RemoteCache::Connect(const std::str
   return std::make_unique<RemoteCache>(std::move(client));
 }
 
-absl::StatusOr<NamespaceHandle> RemoteCache::OpenModel(const std::string& spec, const ModelConfig& config, Dtype dtype,
+absl::StatusOr<ModelNamespaces> RemoteCache::OpenModel(const std::string& spec, const ModelConfig& config, Dtype dtype,
                                                        int64_t block_tokens) {
-  const Layout layout = CacheLayout(config, dtype, block_tokens);
-  RETURN_IF_ERROR(layout.Validate());
   ASSIGN_OR_RETURN(const ModelDigests digests, ComputeModelDigests(spec, DigestCacheDir()));
-  return client_->OpenNamespace(digests.weights, digests.adapter ? &*digests.adapter : nullptr, layout);
+  ModelNamespaces namespaces;
+  namespaces.rope_ = config.rope;
+  for (const int64_t reach : {int64_t{1}, config.max_positions}) {
+    const Regime regime = RegimeOf(config.rope, reach);
+    auto& ns = namespaces.by_regime_[static_cast<size_t>(regime)];
+    if (ns.has_value() || !IsSharable(config.rope, reach)) continue;
+    const Layout layout = CacheLayout(config, dtype, block_tokens, regime);
+    RETURN_IF_ERROR(layout.Validate());
+    ASSIGN_OR_RETURN(ns,
+                     client_->OpenNamespace(digests.weights, digests.adapter ? &*digests.adapter : nullptr, layout));
+  }
+  return namespaces;
 }
 
 absl::StatusOr<Staging> RemoteCache::AllocateStaging(uint64_t bytes) {

@@ -2,8 +2,10 @@
 // The cache servers as the engine sees them: a client's session, model namespaces, and registered staging memory.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,10 +19,22 @@
 
 namespace droidspeak {
 
-// The layout of a model's extents.
-[[nodiscard]] Layout CacheLayout(const ModelConfig& config, Dtype dtype, int64_t block_tokens);
+// The layout of a model's extents, in a regime of its rotary embedding (rope_config.h).
+[[nodiscard]] Layout CacheLayout(const ModelConfig& config, Dtype dtype, int64_t block_tokens, Regime regime);
 
 class RemoteCache;
+
+// Where a model's extents are: a namespace for each regime of its rotary embedding. A value.
+class ModelNamespaces {
+ public:
+  // That of sequences of a reach; null when no sequence of another reach could use what they leave.
+  [[nodiscard]] const NamespaceHandle* For(int64_t reach) const;
+
+ private:
+  friend class RemoteCache;
+  RopeConfig rope_;
+  std::array<std::optional<NamespaceHandle>, 3> by_regime_;
+};
 
 // Registered memory for one request, given back to the pool when destroyed.
 class Staging {
@@ -50,8 +64,8 @@ class RemoteCache {
 
   [[nodiscard]] Client& client() { return *client_; }
 
-  // The namespace of the model `spec` (DIR[+ADAPTER_DIR]), named by its weights' and adapter's digests.
-  [[nodiscard]] absl::StatusOr<NamespaceHandle> OpenModel(const std::string& spec, const ModelConfig& config,
+  // The namespaces of the model `spec` (DIR[+ADAPTER_DIR]), named by its weights' and adapter's digests.
+  [[nodiscard]] absl::StatusOr<ModelNamespaces> OpenModel(const std::string& spec, const ModelConfig& config,
                                                           Dtype dtype, int64_t block_tokens);
 
   // At least `bytes`; registering is slow (pages are touched), so regions are kept and used again.

@@ -29,7 +29,7 @@ absl::Status CheckLayerTypes(const JsonFields& fields, const Json& types, const 
 }  // namespace
 
 absl::Span<const Family* const> AllFamilies() {
-  static const Family* const kAll[] = {&kLlama, &kMistral, &kQwen2, &kQwen3};
+  static const Family* const kAll[] = {&kLlama, &kMistral, &kPhi3, &kQwen2, &kQwen3};
   return kAll;
 }
 

@@ -18,15 +18,19 @@ struct Family {
   absl::string_view architecture;  // in "architectures", and in the model digest
   absl::string_view model_type;
   // What transformers takes where config.json says nothing.
-  int64_t kv_heads;  // 0: as many as heads
-  int64_t head_dim;  // 0: hidden_size / heads
-  int64_t max_positions;
-  // Reads the rest, biases, norms and windows, into a config whose sizes are known.
+  int64_t kv_heads = 0;  // 0: as many as heads
+  int64_t head_dim = 0;  // 0: hidden_size / heads
+  int64_t max_positions = 0;
+  double rms_norm_eps = 1e-6;
+  int64_t original_max_positions = 0;  // for the RoPE; 0: what its own parameters say
+  bool partial_rope = false;           // whether it may rotate only a part of each head
+  // Reads the rest, biases, norms and windows, into a config whose sizes and RoPE are known.
   absl::Status (*read)(const JsonFields& fields, ModelConfig& config);
 };
 
 extern const Family kLlama;
 extern const Family kMistral;
+extern const Family kPhi3;
 extern const Family kQwen2;
 extern const Family kQwen3;
 absl::Span<const Family* const> AllFamilies();

@@ -17,6 +17,6 @@ absl::Status Read(const JsonFields& fields, ModelConfig& config) {
 
 }  // namespace
 
-const Family kLlama = {"LlamaForCausalLM", "llama", /*kv_heads=*/0, /*head_dim=*/0, /*max_positions=*/2048, Read};
+const Family kLlama = {.architecture = "LlamaForCausalLM", .model_type = "llama", .max_positions = 2048, .read = Read};
 
 }  // namespace droidspeak

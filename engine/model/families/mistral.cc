@@ -22,7 +22,10 @@ absl::Status Read(const JsonFields& fields, ModelConfig& config) {
 
 }  // namespace
 
-const Family kMistral = {"MistralForCausalLM",     "mistral", /*kv_heads=*/8, /*head_dim=*/0,
-                         /*max_positions=*/131072, Read};
+const Family kMistral = {.architecture = "MistralForCausalLM",
+                         .model_type = "mistral",
+                         .kv_heads = 8,
+                         .max_positions = 131072,
+                         .read = Read};
 
 }  // namespace droidspeak

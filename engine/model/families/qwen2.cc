@@ -13,6 +13,7 @@ absl::Status Read(const JsonFields& fields, ModelConfig& config) {
 
 }  // namespace
 
-const Family kQwen2 = {"Qwen2ForCausalLM", "qwen2", /*kv_heads=*/32, /*head_dim=*/0, /*max_positions=*/32768, Read};
+const Family kQwen2 = {
+    .architecture = "Qwen2ForCausalLM", .model_type = "qwen2", .kv_heads = 32, .max_positions = 32768, .read = Read};
 
 }  // namespace droidspeak

@@ -15,6 +15,11 @@ absl::Status Read(const JsonFields& fields, ModelConfig& config) {
 
 }  // namespace
 
-const Family kQwen3 = {"Qwen3ForCausalLM", "qwen3", /*kv_heads=*/32, /*head_dim=*/128, /*max_positions=*/32768, Read};
+const Family kQwen3 = {.architecture = "Qwen3ForCausalLM",
+                       .model_type = "qwen3",
+                       .kv_heads = 32,
+                       .head_dim = 128,
+                       .max_positions = 32768,
+                       .read = Read};
 
 }  // namespace droidspeak

@@ -40,9 +40,12 @@ class Recorder : public ForwardHooks {
 
 class ForwardTest : public testing::TestWithParam<const char*> {
  protected:
-  ForwardTest() : model_(LoadTestModel(GetParam(), Dtype::kFloat32)), tokens_(GoldenTokens(GetParam(), 300)) {
+  ForwardTest()
+      : model_(LoadTestModel(GetParam(), Dtype::kFloat32)),
+        rope_(model_->RopeFor(300)),
+        tokens_(GoldenTokens(GetParam(), 300)) {
     slab_ = NewSlab(800);
-    whole_ = Run({.rows = rows_ = MakeRows(tokens_, 0, 0), .wanted = AllRows(rows_)}, *slab_).logits;
+    whole_ = Run({.rows = rows_ = MakeRows(tokens_, 0, 0, *rope_), .wanted = AllRows(rows_)}, *slab_).logits;
   }
 
   [[nodiscard]] std::unique_ptr<KvSlab> NewSlab(int64_t slots) const {
@@ -56,6 +59,7 @@ class ForwardTest : public testing::TestWithParam<const char*> {
   }
 
   std::shared_ptr<const Model> model_;
+  std::shared_ptr<const Rope> rope_;
   std::vector<int32_t> tokens_;
   std::vector<Row> rows_;
   std::unique_ptr<KvSlab> slab_;  // holds the whole prompt's KV in slots 0...
@@ -121,14 +125,14 @@ TEST_P(ForwardTest, SequencesTogetherEqualEachAlone) {
   // One starts, one goes on after a prefix, one decodes, one is another prompt; their runs of slots are not in order.
   const std::vector<int32_t> other(tokens_.rbegin(), tokens_.rbegin() + 40);
   const auto slab = NewSlab(900);
-  (void)Run({.rows = MakeRows(absl::MakeConstSpan(tokens_).first(200), 0, 500)}, *slab);
-  (void)Run({.rows = MakeRows(absl::MakeConstSpan(tokens_).first(99), 0, 301)}, *slab);
+  (void)Run({.rows = MakeRows(absl::MakeConstSpan(tokens_).first(200), 0, 500, *rope_)}, *slab);
+  (void)Run({.rows = MakeRows(absl::MakeConstSpan(tokens_).first(99), 0, 301, *rope_)}, *slab);
   std::vector<Row> batch;
   const auto append = [&batch](const std::vector<Row>& rows) { batch.insert(batch.end(), rows.begin(), rows.end()); };
-  append(MakeRows(absl::MakeConstSpan(tokens_).first(150), 0, 0, 7));
-  append(MakeRows(absl::MakeConstSpan(tokens_).subspan(200, 60), 200, 500, 3));
-  append(MakeRows(absl::MakeConstSpan(tokens_).subspan(99, 1), 99, 301, 9));
-  append(MakeRows(other, 0, 801, 1));
+  append(MakeRows(absl::MakeConstSpan(tokens_).first(150), 0, 0, *rope_, 7));
+  append(MakeRows(absl::MakeConstSpan(tokens_).subspan(200, 60), 200, 500, *rope_, 3));
+  append(MakeRows(absl::MakeConstSpan(tokens_).subspan(99, 1), 99, 301, *rope_, 9));
+  append(MakeRows(other, 0, 801, *rope_, 1));
   const at::Tensor logits = Run({.rows = batch, .wanted = AllRows(batch)}, *slab).logits;
   EXPECT_LE(MaxDifference(logits.narrow(0, 0, 150), whole_.narrow(0, 0, 150)), kTolerance);
   EXPECT_LE(MaxDifference(logits.narrow(0, 150, 60), whole_.narrow(0, 200, 60)), kTolerance);
@@ -162,7 +166,7 @@ TEST_P(ForwardTest, PlacedExtentsEqualComputedKeysBitForBit) {
       const int64_t heads = model_->config().kv_heads;
       extent.narrow(0, 0, heads).narrow(1, 0, tokens).copy_(dump->k[layer].narrow(1, first, tokens));
       extent.narrow(0, heads, heads).narrow(1, 0, tokens).copy_(dump->v[layer].narrow(1, first, tokens));
-      slab->PlaceExtent(model_->rope(), layer, 100 + first, first, static_cast<const std::byte*>(extent.data_ptr()), 64,
+      slab->PlaceExtent(*rope_, layer, 100 + first, first, static_cast<const std::byte*>(extent.data_ptr()), 64,
                         tokens);
     }
     EXPECT_EQ(MaxDifference(slab->K(layer).narrow(1, 100, 300), slab_->K(layer).narrow(1, 0, 300)), 0);
@@ -205,15 +209,16 @@ INSTANTIATE_TEST_SUITE_P(Checkpoints, ForwardTest, testing::Values("llama-mha-16
 
 struct BadInput {
   const char* name;
-  std::vector<Row> rows;
+  std::vector<Row> rows;  // with the model's RoPE
   ForwardInput input;
   std::vector<std::string> parts;
 };
 
 TEST(ForwardCheckTest, BadInputIsRefusedNamingIt) {
   const auto model = LoadTestModel("llama-mha-16", Dtype::kFloat32);
+  const auto rope = model->RopeFor(1);
   const auto slab = KvSlab::Create(model->config(), Dtype::kFloat32, 64, kNoLimit).value();
-  const std::vector<Row> good = MakeRows(std::vector<int32_t>{1, 2, 3}, 0, 0);
+  const std::vector<Row> good = MakeRows(std::vector<int32_t>{1, 2, 3}, 0, 0, *rope);
   const at::Tensor e = at::zeros({3, 64});
   const BadInput cases[] = {
       {"no rows", {}, {}, {"no rows"}},
@@ -241,17 +246,34 @@ TEST(ForwardCheckTest, BadInputIsRefusedNamingIt) {
   };
   for (const BadInput& bad : cases) {
     ForwardInput input = bad.input;
-    input.rows = bad.rows;
+    std::vector<Row> rows = bad.rows;
+    for (Row& row : rows) row.rope = rope.get();
+    input.rows = rows;
     const auto result = Forward(*model, *slab, input);
     EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument) << bad.name;
     EXPECT_TRUE(FailsNaming(result.status(), bad.parts)) << bad.name;
   }
 }
 
+TEST(ForwardCheckTest, RowsNeedOneRopeOfTheModel) {
+  const auto model = LoadTestModel("llama-mha-16", Dtype::kFloat32);
+  const auto rope = model->RopeFor(1), theirs = LoadTestModel("llama-gqa-64", Dtype::kFloat32)->RopeFor(1);
+  const Rope copy(model->config().rope, model->config().head_dim, model->config().max_positions, 1);
+  const auto slab = KvSlab::Create(model->config(), Dtype::kFloat32, 64, kNoLimit).value();
+  std::vector<Row> rows = MakeRows(std::vector<int32_t>{1, 2}, 0, 0, *rope);
+  for (const Rope* other : {static_cast<const Rope*>(nullptr), theirs.get()}) {
+    rows[0].rope = other;
+    EXPECT_TRUE(FailsNaming(Forward(*model, *slab, {.rows = rows}).status(), {"without the model's rotary"}));
+  }
+  rows[0].rope = &copy;
+  EXPECT_TRUE(FailsNaming(Forward(*model, *slab, {.rows = rows}).status(), {"row 1", "rotary", "does not follow"}));
+}
+
 TEST(ForwardCheckTest, SlabOfAnotherDtypeOrShapeIsRefused) {
   const auto model = LoadTestModel("llama-mha-16", Dtype::kFloat32);
   const auto other = LoadTestModel("llama-gqa-64", Dtype::kFloat32);
-  const std::vector<Row> rows = MakeRows(std::vector<int32_t>{1}, 0, 0);
+  const auto rope = model->RopeFor(1);
+  const std::vector<Row> rows = MakeRows(std::vector<int32_t>{1}, 0, 0, *rope);
   const auto bf16 = KvSlab::Create(model->config(), Dtype::kBfloat16, 64, kNoLimit).value();
   const auto shape = KvSlab::Create(other->config(), Dtype::kFloat32, 64, kNoLimit).value();
   EXPECT_TRUE(FailsNaming(Forward(*model, *bf16, {.rows = rows}).status(), {"slab"}));

@@ -76,7 +76,9 @@ INSTANTIATE_TEST_SUITE_P(Checkpoints, GoldenTest,
                                          "llama-gqa-128-sharded", "llama-bias-linear", "mistral-window", "mistral-old",
                                          "qwen2-window", "qwen2-old", "qwen3-tied", "qwen3-bias",
                                          "qwen3-bias+qwen3-bias/adapter-patterns",
-                                         "qwen3-bias+qwen3-bias/adapter-layers"));
+                                         "qwen3-bias+qwen3-bias/adapter-layers", "phi3-longrope",
+                                         "phi3-longrope+phi3-longrope/adapter-fused", "phi3-partial", "phi3-default",
+                                         "llama-dynamic", "qwen2-yarn", "mistral-yarn", "llama-longrope"));
 
 TEST(ScoreTest, BadPromptsAreRefused) {
   const auto model = LoadTestModel("llama-mha-16", Dtype::kFloat32);

@@ -19,14 +19,22 @@ import sys
 
 import torch
 from safetensors.torch import save_file
-from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM,
-                          Qwen3Config, Qwen3ForCausalLM)
+from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM,
+                          Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 LENGTHS = (1, 17, 255, 300, 700)
 VOCAB = 128
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 128}
 ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+
+
+def longrope(pairs, **more):
+    """Factors for so many pairs of dimensions, as different as those of Phi-3.5."""
+    return {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1 + 0.05 * i for i in range(pairs)],
+            "long_factor": [1.5 + 1.25 * i for i in range(pairs)], **more}
+
+
 # dtype: as stored; old: spell config.json as transformers before version 5 did.
 CASES = {
     "llama-mha-16": dict(heads=4, kv_heads=4, head_dim=16, rope=ROPE, dtype=torch.float32, old=True),
@@ -45,16 +53,38 @@ CASES = {
                        dtype=torch.bfloat16, window=None, tied=True),
     "qwen3-bias": dict(family="qwen3", heads=2, kv_heads=1, head_dim=64, rope=ROPE, dtype=torch.float16, window=30,
                        bias=True),
+    # 300 of 300 tokens are short, 300 of 299 long.
+    "phi3-longrope": dict(family="phi3", heads=4, kv_heads=2, head_dim=16, rope=longrope(8), original=300, window=200,
+                          dtype=torch.bfloat16, old=True),
+    "phi3-partial": dict(family="phi3", heads=2, kv_heads=1, head_dim=32, original=299, dtype=torch.float16, tied=True,
+                         rope=longrope(12, attention_factor=1.1, partial_rotary_factor=0.75), window=None),
+    "phi3-default": dict(family="phi3", heads=4, kv_heads=4, head_dim=16, rope=ROPE, original=1024, dtype=torch.float32,
+                         window=None),
+    "llama-dynamic": dict(heads=4, kv_heads=2, head_dim=16, positions=280, dtype=torch.bfloat16, old=True,
+                          rope={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 3.0}),
+    "qwen2-yarn": dict(family="qwen2", heads=2, kv_heads=1, head_dim=32, window=None, positions=256, dtype=torch.bfloat16,
+                       rope={"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 256}),
+    "mistral-yarn": dict(heads=4, kv_heads=2, head_dim=16, window=None, dtype=torch.bfloat16,
+                         rope={"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "beta_fast": 20.0, "beta_slow": 2.0,
+                               "mscale": 1.0, "mscale_all_dim": 0.8, "truncate": False,
+                               "original_max_position_embeddings": 128}),
+    "llama-longrope": dict(heads=4, kv_heads=2, head_dim=16, dtype=torch.bfloat16,
+                           rope=longrope(8, factor=6.0, original_max_position_embeddings=256)),
 }
 
 
 def make_config(case):
     common = dict(vocab_size=VOCAB, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
                   num_attention_heads=case["heads"], num_key_value_heads=case["kv_heads"], head_dim=case["head_dim"],
-                  max_position_embeddings=1024, rms_norm_eps=1e-5, tie_word_embeddings=case.get("tied", False),
+                  max_position_embeddings=case.get("positions", 1024), rms_norm_eps=1e-5, tie_word_embeddings=case.get("tied", False),
                   rope_parameters=dict(case["rope"]), bos_token_id=1, eos_token_id=2)
     if "family" in case:
-        config, kind = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "qwen3": (Qwen3Config, Qwen3ForCausalLM)}[case["family"]]
+        config, kind = {"phi3": (Phi3Config, Phi3ForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+                        "qwen3": (Qwen3Config, Qwen3ForCausalLM)}[case["family"]]
+        if case["family"] == "phi3":
+            common.pop("head_dim")
+            return config(sliding_window=case["window"], original_max_position_embeddings=case["original"],
+                          pad_token_id=0, **common), kind
         if case["family"] == "qwen2":
             common.pop("head_dim")
         else:
@@ -93,7 +123,11 @@ def save_config(model, out, case):
         rope = config.pop("rope_parameters")
         config["rope_theta"] = rope.pop("rope_theta")
         kind = rope.pop("rope_type")
-        config["rope_scaling"] = None if kind == "default" else {"type" if kind == "linear" else "rope_type": kind, **rope}
+        if case.get("family") == "phi3":
+            rope.pop("partial_rotary_factor")
+            rope.pop("original_max_position_embeddings")
+            kind = "su"
+        config["rope_scaling"] = None if kind == "default" else {"rope_type" if kind == "llama3" else "type": kind, **rope}
     (out / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
@@ -119,9 +153,16 @@ def cache_of(model, tokens):
     e, k, v = [], [], []
     hooks = []
     head_dim = getattr(model.config, "head_dim", None) or model.config.hidden_size // model.config.num_attention_heads
-    heads = lambda x: x[0].view(x.shape[1], -1, head_dim).transpose(0, 1).clone()
+    heads = lambda x: x[0].reshape(x.shape[1], -1, head_dim).transpose(0, 1).clone()
     for layer in model.model.layers:
         hooks.append(layer.register_forward_pre_hook(lambda _, args, kwargs: e.append((args[0] if args else kwargs["hidden_states"])[0].clone()), with_kwargs=True))
+        if hasattr(layer.self_attn, "qkv_proj"):
+            kv_width = model.config.num_key_value_heads * head_dim
+            def split(_, args, out):
+                k.append(heads(out[..., -2 * kv_width:-kv_width]))
+                v.append(heads(out[..., -kv_width:]))
+            hooks.append(layer.self_attn.qkv_proj.register_forward_hook(split))
+            continue
         if hasattr(layer.self_attn, "k_norm"):  # [batch, tokens, kv_heads, head_dim]
             hooks.append(layer.self_attn.k_norm.register_forward_hook(lambda _, args, out: k.append(out[0].transpose(0, 1).clone())))
         else:
@@ -176,8 +217,10 @@ def make_adapter(out, model, weights, tokens, config, rank_of, alpha_of):
     model.load_state_dict(weights)
     tensors = {}
     for layer, block in enumerate(model.model.layers):
-        for module in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
-                       "mlp.up_proj", "mlp.down_proj"):
+        for module in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.qkv_proj", "self_attn.o_proj",
+                       "mlp.gate_proj", "mlp.up_proj", "mlp.gate_up_proj", "mlp.down_proj"):
+            if module.split(".")[1] not in dict(block.get_submodule(module.split(".")[0]).named_children()):
+                continue
             rank = rank_of(layer, module)
             if rank == 0:
                 continue
@@ -192,6 +235,14 @@ def make_adapter(out, model, weights, tokens, config, rank_of, alpha_of):
     save_file(tensors, out / "adapter_model.safetensors", metadata={"format": "pt"})
     (out / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
     save_golden(model, tokens, out / "golden.safetensors")
+
+
+def make_fused_adapter(out, model, weights, tokens):
+    """Of a model whose projections are stored as one."""
+    torch.manual_seed(12)
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 6,
+              "target_modules": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]}
+    make_adapter(out / "adapter-fused", model, weights, tokens, config, lambda layer, module: 4, lambda layer, module: 6)
 
 
 def make_adapters(out, model, weights, tokens):
@@ -232,6 +283,8 @@ def main():
         model, weights, tokens = make_case(out, name, case)
         if name in ("llama-mha-16", "qwen3-bias"):
             make_adapters(out / name, model, weights, tokens)
+        if name == "phi3-longrope":
+            make_fused_adapter(out / name, model, weights, tokens)
 
 
 main()

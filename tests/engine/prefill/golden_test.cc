@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plans' answers against a reference in Python (make_goldens.py): other RoPE scaling, other rope_theta with windows,
-// tied embeddings and an adapter.
+// Plans' answers against a reference in Python (make_goldens.py), for each family of models.
 #include <cstring>
 #include <string>
 
@@ -8,6 +7,7 @@
 #include "ATen/ops/from_blob.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "engine/model/safetensors.h"
 #include "gtest/gtest.h"
 #include "tests/engine/prefill/prefill_harness.h"
@@ -80,6 +80,21 @@ TEST(GoldenPlansTest, ReceiverWithLlama3ScalingOfAPlainSender) {
 TEST(GoldenPlansTest, WindowedTiedReceiverWithAdapterAndOtherTheta) {
   ExpectGoldens("mistral", Data("mistral-sender"), Data("mistral-receiver") + "+" + Data("mistral-adapter"));
 }
+
+// Biases, windows of the later layers, yarn; norms of heads; longrope in both regimes, with a part of each head, and a
+// pair whose models are in different ones; frequencies of the very length.
+class GoldenFamiliesTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenFamiliesTest, PlansEqualTheReference) {
+  const std::string name = GetParam();
+  ExpectGoldens(name, Data(name + "-sender"), Data(name + "-receiver"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GoldenFamiliesTest,
+                         ::testing::Values("qwen2", "qwen3", "phi3-short", "phi3-long", "phi3-mixed", "dynamic"),
+                         [](const auto& info) {
+                           return absl::StrReplaceAll(info.param, {{"-", "_"}});
+                         });
 
 }  // namespace
 }  // namespace droidspeak

@@ -12,8 +12,9 @@ import shutil
 
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM,
+                          Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb  # that of all, and of partly rotated heads
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "testdata")
 LENGTH, CONTEXT, LAYERS = 61, 40, 4
@@ -21,6 +22,35 @@ PLANS = ["0,0,0", "1,1,1", "3,3,3", "0,1,2", "0,1,4", "0,3,4", "1,2,3", "1,3,4",
 RUNS = ["1-2", "3-4", "1-2,3-4", "0-1,1-3", "1-2,2-4"]
 SIZES = dict(vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=LAYERS, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=256, rms_norm_eps=1e-5)
+
+
+def rope(kind, theta=10000.0, **more):
+    return {"rope_type": kind, "rope_theta": theta, **more}
+
+
+def longrope(original, pairs=4, **more):
+    return dict(original_max_position_embeddings=original, pad_token_id=0,
+                rope_parameters=rope("longrope", short_factor=[1 + 0.1 * i for i in range(pairs)],
+                                     long_factor=[2.0 + 1.5 * i for i in range(pairs)], **more))
+
+
+# name: config, model, what both have, what the sender has, what the receiver has. Sequences have 61 tokens, 40 of them context:
+# with an original length of 48 the context alone would be rotated in another way than with the rest.
+WINDOW = dict(use_sliding_window=True, sliding_window=24, max_window_layers=2)
+PAIRS = {
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM, dict(tie_word_embeddings=True, **WINDOW),
+              dict(rope_parameters=rope("default", 1e6)),
+              dict(rope_parameters=rope("yarn", 1e6, factor=4.0, original_max_position_embeddings=64))),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, dict(head_dim=16, tie_word_embeddings=False),
+              dict(rope_parameters=rope("default", 1e6)), dict(rope_parameters=rope("default", 50000.0))),
+    "phi3-short": (Phi3Config, Phi3ForCausalLM, dict(tie_word_embeddings=False), longrope(61), longrope(64)),
+    "phi3-long": (Phi3Config, Phi3ForCausalLM, dict(tie_word_embeddings=True), longrope(48),
+                  longrope(48, pairs=2, partial_rotary_factor=0.5)),
+    "phi3-mixed": (Phi3Config, Phi3ForCausalLM, dict(tie_word_embeddings=True, sliding_window=50), longrope(64),
+                   longrope(60)),
+    "dynamic": (LlamaConfig, LlamaForCausalLM, dict(tie_word_embeddings=False),
+                dict(rope_parameters=rope("dynamic", factor=3.0)), dict(rope_parameters=rope("dynamic", factor=2.0))),
+}
 
 
 def randomize(model, seed, base=None, drift=0.3):
@@ -64,19 +94,32 @@ def save(model, folder):
     model.config.save_pretrained(folder)
 
 
-def sender_cache(model, tokens):
-    """E, pre-RoPE K and V of every layer, by hooks."""
-    cache = [{} for _ in range(LAYERS)]
-    handles = []
-    for index, layer in enumerate(model.model.layers):
-        def keep(key, index=index):
-            return lambda module, args, output=None: cache[index].__setitem__(key, (args[0] if output is None else output)[0])
-        handles += [layer.register_forward_pre_hook(lambda m, a, k, i=index: cache[i].__setitem__("E", a[0][0]), with_kwargs=True),
-                    layer.self_attn.k_proj.register_forward_hook(keep("K")),
-                    layer.self_attn.v_proj.register_forward_hook(keep("V"))]
-    model(tokens[None])
-    for handle in handles:
-        handle.remove()
+def project(model, index, x):
+    """q, k (before RoPE) and v [rows, width] of rows that enter a layer."""
+    layer, config = model.model.layers[index], model.config
+    attention, normed = layer.self_attn, layer.input_layernorm(x)
+    if hasattr(attention, "qkv_proj"):
+        kv = config.num_key_value_heads * attention.head_dim
+        return attention.qkv_proj(normed).split([config.num_attention_heads * attention.head_dim, kv, kv], -1)
+    q, k, v = attention.q_proj(normed), attention.k_proj(normed), attention.v_proj(normed)
+    if hasattr(attention, "q_norm"):
+        q, k = (norm(t.view(len(t), -1, attention.head_dim)).flatten(1)
+                for norm, t in ((attention.q_norm, q), (attention.k_norm, k)))
+    return q, k, v
+
+
+def sender_cache(model, tokens, context):
+    """E, pre-RoPE K and V of every layer for the context's rows of the sequence."""
+    entering = []
+    hooks = [layer.register_forward_pre_hook(lambda m, a, k: entering.append(a[0][0]), with_kwargs=True)
+             for layer in model.model.layers]
+    model(tokens[None])  # all of it: the RoPE may depend on the length
+    for hook in hooks:
+        hook.remove()
+    cache = []
+    for index, e in enumerate(entering):
+        _, k, v = project(model, index, e[:context])
+        cache.append({"E": e[:context], "K": k, "V": v})
     return cache
 
 
@@ -84,11 +127,17 @@ def heads(x, count):
     return x.view(x.shape[0], count, -1).transpose(0, 1)[None]
 
 
-def layer_step(model, index, x, positions, k, v, window):
+def window_of(config, index):
+    types = getattr(config, "layer_types", None)
+    sliding = types[index] == "sliding_attention" if types else True
+    return getattr(config, "sliding_window", None) if sliding else None
+
+
+def layer_step(model, index, x, positions, q, k, v):
     """One decoder layer for rows x at `positions`, over keys k (pre-RoPE) and values v of positions 0..len(k)."""
     layer, config = model.model.layers[index], model.config
-    normed = layer.input_layernorm(x)
-    q = heads(layer.self_attn.q_proj(normed), config.num_attention_heads)
+    window = window_of(config, index)
+    q = heads(q, config.num_attention_heads)
     every = torch.arange(k.shape[0])
     cos, sin = model.model.rotary_emb(x[None], every[None])
     _, k = apply_rotary_pos_emb(heads(k, config.num_key_value_heads), heads(k, config.num_key_value_heads), cos, sin)
@@ -105,25 +154,21 @@ def layer_step(model, index, x, positions, k, v, window):
 
 def answer(model, tokens, context, cache, runs):
     """Logits of the rows after the context under a plan."""
-    window = getattr(model.config, "sliding_window", None)
     rows = torch.arange(len(tokens))
     x = model.model.embed_tokens(tokens)
     old, new = x[:context], x[context:]
-    for index, layer in enumerate(model.model.layers):
-        attention = layer.self_attn
+    for index in range(LAYERS):
         run = next((r for r in runs if r[0] <= index < r[1]), None)
         if run is not None and index == run[0] and index > 0:
             old = cache[index]["E"]
-        normed = layer.input_layernorm(new)
-        k, v = attention.k_proj(normed), attention.v_proj(normed)
         if run is not None:
             both = torch.cat([old, new])
-            normed = layer.input_layernorm(both)
-            both = layer_step(model, index, both, rows, attention.k_proj(normed), attention.v_proj(normed), window)
+            both = layer_step(model, index, both, rows, *project(model, index, both))
             old, new = both[:context], both[context:]
         else:
-            new = layer_step(model, index, new, rows[context:], torch.cat([cache[index]["K"], k]),
-                             torch.cat([cache[index]["V"], v]), window)
+            q, k, v = project(model, index, new)
+            new = layer_step(model, index, new, rows[context:], q, torch.cat([cache[index]["K"], k]),
+                             torch.cat([cache[index]["V"], v]))
     return model.lm_head(model.model.norm(new))
 
 
@@ -138,10 +183,10 @@ def runs_of(text):
 def make(name, sender, receiver, goldens):
     tokens = torch.randint(0, SIZES["vocab_size"], (LENGTH,), generator=torch.Generator().manual_seed(7))
     full = receiver(tokens[None]).logits[0]
-    own = sender_cache(receiver, tokens[:CONTEXT])
+    own = sender_cache(receiver, tokens, CONTEXT)
     check = answer(receiver, tokens, CONTEXT, own, [(1, 3)])
     assert (check - full[CONTEXT:]).abs().max() < 2e-5, "the reference is wrong"
-    cache = sender_cache(sender, tokens[:CONTEXT])
+    cache = sender_cache(sender, tokens, CONTEXT)
     goldens[f"{name}.tokens"] = tokens
     goldens[f"{name}.full"] = full[CONTEXT:].contiguous()
     for plan in PLANS + RUNS:
@@ -170,6 +215,15 @@ def main():
     save(receiver, os.path.join(HERE, "mistral-receiver"))
     adapt(receiver, os.path.join(HERE, "mistral-adapter"), 5)
     make("mistral", sender, receiver, goldens)
+
+    for name, (config, kind, common, of_sender, of_receiver) in PAIRS.items():
+        seed = sum(name.encode())
+        sizes = dict(SIZES, max_position_embeddings=48) if name == "dynamic" else SIZES
+        sender = randomize(kind(config(**sizes, **common, **of_sender)), seed)
+        receiver = randomize(kind(config(**sizes, **common, **of_receiver)), seed + 1, base=sender)
+        save(sender, os.path.join(HERE, f"{name}-sender"))
+        save(receiver, os.path.join(HERE, f"{name}-receiver"))
+        make(name, sender, receiver, goldens)
     save_file(goldens, os.path.join(HERE, "goldens.safetensors"))
 
 

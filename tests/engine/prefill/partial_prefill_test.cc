@@ -71,7 +71,9 @@ TEST_P(SameModelTest, EveryPlanOnAnOwnPrefixEqualsFullPrefill) {
 
 INSTANTIATE_TEST_SUITE_P(Models, SameModelTest,
                          ::testing::Values(Base(), TinyModel{.seed = 2, .tied = true, .llama3 = true},
-                                           TinyModel{.seed = 3, .window = 20}, TinyModel{.seed = 4, .kv_heads = 4}),
+                                           TinyModel{.seed = 3, .window = 20}, TinyModel{.seed = 4, .kv_heads = 4},
+                                           TinyModel{.seed = 5, .longrope = 60}, TinyModel{.seed = 6, .longrope = 70},
+                                           TinyModel{.seed = 7, .max_positions = 50, .dynamic = true}),
                          [](const auto& info) { return absl::StrCat("Seed", info.param.seed); });
 
 TEST(PartialPrefillTest, SameAdapterOnBothSidesEqualsFullPrefill) {

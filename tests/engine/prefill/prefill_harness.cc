@@ -41,7 +41,8 @@ std::vector<Plan> AllPlans(int64_t layers) {
 
 at::Tensor FullLogits(const Model& model, const std::vector<int32_t>& tokens) {
   TestSequence sequence(model, static_cast<int64_t>(tokens.size()));
-  const std::vector<Row> rows = MakeRows(tokens, 0, sequence.run.first);
+  const std::shared_ptr<const Rope> rope = model.RopeFor(static_cast<int64_t>(tokens.size()));
+  const std::vector<Row> rows = MakeRows(tokens, 0, sequence.run.first, *rope);
   ForwardInput input;
   input.rows = rows;
   input.wanted = AllRows(rows);
@@ -51,14 +52,16 @@ at::Tensor FullLogits(const Model& model, const std::vector<int32_t>& tokens) {
 }
 
 std::unique_ptr<ContextCache> CaptureAll(const Model& model, const std::vector<int32_t>& tokens, int64_t count) {
-  auto cache = CaptureContext(model, absl::MakeConstSpan(tokens).subspan(0, count), Layers(model), Layers(model));
+  auto cache = CaptureContext(model, absl::MakeConstSpan(tokens).subspan(0, count), static_cast<int64_t>(tokens.size()),
+                              Layers(model), Layers(model));
   EXPECT_TRUE(cache.ok()) << cache.status();
   return *std::move(cache);
 }
 
 void ComputeOwnPrefix(const Model& model, TestSequence& sequence, const std::vector<int32_t>& tokens, int64_t count) {
   if (count == 0) return;
-  const std::vector<Row> rows = MakeRows(absl::MakeConstSpan(tokens).subspan(0, count), 0, sequence.run.first);
+  const std::shared_ptr<const Rope> rope = model.RopeFor(static_cast<int64_t>(tokens.size()));
+  const std::vector<Row> rows = MakeRows(absl::MakeConstSpan(tokens).subspan(0, count), 0, sequence.run.first, *rope);
   ForwardInput input;
   input.rows = rows;
   input.kv_only_in_last_layer = true;

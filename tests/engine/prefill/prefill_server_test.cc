@@ -9,32 +9,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/prefill/decode.h"
-#include "engine/prefill/fill_context.h"
-#include "engine/prefill/server_source.h"
 #include "engine/prefill/store_back.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/engine/prefill/prefill_harness.h"
-#include "tests/support/server_process.h"
+#include "tests/engine/prefill/prefill_server_fixture.h"
 
 namespace droidspeak {
 namespace {
-
-constexpr double kTolerance = 1e-4;
-constexpr int64_t kBlock = 16, kLength = 70, kContext = 48;
-
-TinyModel Base() {
-  return {};
-}
-TinyModel Tuned() {
-  return {.drift_seed = 9, .drift = 0.3};
-}
-
-std::vector<int64_t> AllLayers() {
-  std::vector<int64_t> layers(Base().layers);
-  std::iota(layers.begin(), layers.end(), 0);
-  return layers;
-}
 
 // Calls `event` right after the fetches have been started, or when E is asked for the second time.
 class InterruptedSource : public ContextSource {
@@ -65,58 +46,6 @@ class InterruptedSource : public ContextSource {
   const When when_;
   const std::function<void()> event_;
   int e_calls_ = 0;
-};
-
-class PrefillServerTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    server_ = ServerProcess::Start("cache-0").value();
-    cache_ = RemoteCache::Connect(server_->listen(), {}).value();
-  }
-
-  NamespaceHandle Open(const Model& model) {
-    const ModelPath& path = model.path();
-    const std::string spec = path.adapter.empty() ? path.dir : path.dir + "+" + path.adapter;
-    return cache_->OpenModel(spec, model.config(), model.dtype(), kBlock).value();
-  }
-
-  // Leaves the model's tensors of the first `count` tokens on the servers.
-  void Fill(const Model& model, const std::vector<int32_t>& tokens, int64_t count,
-            const std::vector<int64_t>& e_layers = AllLayers()) {
-    const absl::StatusOr<int64_t> computed = FillContext(
-        *cache_, model, Open(model), absl::MakeConstSpan(tokens).subspan(0, count), e_layers, /*durable=*/false);
-    ASSERT_TRUE(computed.ok()) << computed.status();
-  }
-
-  ServerSourceOptions Options(const std::vector<int32_t>& tokens, int64_t context, const Model* own,
-                              const Model* sender) {
-    ServerSourceOptions options;
-    options.tokens = absl::MakeConstSpan(tokens).subspan(0, context);
-    if (own != nullptr) options.own = Open(*own);
-    if (sender != nullptr) options.sender = Open(*sender);
-    return options;
-  }
-
-  // The rows from the context on, whatever the source gives.
-  static PrefillResult Answer(const Model& receiver, const std::vector<int32_t>& tokens, const Plan& plan,
-                              ContextSource& source, int64_t first_wanted = kContext) {
-    TestSequence sequence(receiver, static_cast<int64_t>(tokens.size()));
-    return MustPrefill(
-        receiver, sequence,
-        {.tokens = tokens, .run = sequence.run, .plan = plan, .source = &source, .first_wanted = first_wanted});
-  }
-
-  // The same in process, with exactly `context` tokens of the sender.
-  static at::Tensor Expected(const Model& receiver, const Model& sender, const std::vector<int32_t>& tokens,
-                             const Plan& plan, int64_t context, int64_t first_wanted = kContext) {
-    if (context == 0) return FullLogits(receiver, tokens).slice(0, first_wanted);
-    const std::unique_ptr<ContextCache> cache = CaptureAll(sender, tokens, context);
-    InProcessSource source(*cache);
-    return Answer(receiver, tokens, plan, source, first_wanted).logits;
-  }
-
-  std::unique_ptr<ServerProcess> server_;
-  std::unique_ptr<RemoteCache> cache_;
 };
 
 TEST_F(PrefillServerTest, SameModelAnswersEveryPlanLikeAFullPrefill) {

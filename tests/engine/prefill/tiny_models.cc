@@ -90,6 +90,16 @@ void WriteConfig(const std::string& dir, const TinyModel& model) {
                               {"high_freq_factor", 4.0},
                               {"original_max_position_embeddings", 64}};
   }
+  if (model.dynamic) config["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 4.0}};
+  if (model.longrope > 0) {
+    std::vector<double> close, far;
+    for (int pair = 0; pair < model.hidden / model.heads / 2; ++pair) {
+      close.push_back(1 + 0.1 * pair);
+      far.push_back(2 + 1.5 * pair);
+    }
+    config["original_max_position_embeddings"] = model.longrope;
+    config["rope_scaling"] = {{"rope_type", "longrope"}, {"short_factor", close}, {"long_factor", far}};
+  }
   std::ofstream(dir + "/config.json") << config.dump(1);
 }
 

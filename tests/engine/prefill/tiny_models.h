@@ -27,6 +27,8 @@ struct TinyModel {
   int window = 0;  // > 0: Mistral with a sliding window
   double rope_theta = 10000;
   bool llama3 = false;  // RoPE scaling
+  bool dynamic = false;
+  int longrope = 0;  // > 0: the original length
 };
 
 // Writes config.json and model.safetensors (F32) under `dir`, which must exist.
