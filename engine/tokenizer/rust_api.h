@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+struct DsChatTemplate;
 struct DsTokenizer;
 
 extern "C" {
@@ -29,6 +30,12 @@ bool ds_tokenizer_decode(const DsTokenizer* tokenizer, const uint32_t* ids, size
                          DsText* text, DsText* error);
 bool ds_tokenizer_token(const DsTokenizer* tokenizer, uint32_t id, DsText* text);  // false if there is none
 uint32_t ds_tokenizer_vocabulary_size(const DsTokenizer* tokenizer);
+
+DsChatTemplate* ds_chat_template_load(const uint8_t* text, size_t size, DsText* error);  // null on failure
+void ds_chat_template_free(DsChatTemplate* chat);
+// `context`: a JSON object of the template's variables.
+bool ds_chat_template_render(const DsChatTemplate* chat, const uint8_t* context, size_t size, DsText* text,
+                             DsText* error);
 
 DsText ds_lowercase(const uint8_t* text, size_t size);
 bool ds_is_word_character(uint32_t character);

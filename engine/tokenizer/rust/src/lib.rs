@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Hugging Face's tokenizers behind a C ABI; `rust_api.h` is its contract. Nothing panics across it: a panic becomes
-//! the error message of the call.
+//! Hugging Face's tokenizers and chat templates behind a C ABI; `rust_api.h` is its contract. Nothing panics across it:
+//! a panic becomes the error message of the call.
 
+mod chat;
 mod unicode;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -48,7 +49,7 @@ pub(crate) unsafe fn borrow<'a, T>(data: *const T, size: usize) -> &'a [T] {
 }
 
 /// Runs `work`; an error or a panic is written to `error` and answered with None.
-unsafe fn guarded<T>(error: *mut DsText, work: impl FnOnce() -> Result<T, String>) -> Option<T> {
+pub(crate) unsafe fn guarded<T>(error: *mut DsText, work: impl FnOnce() -> Result<T, String>) -> Option<T> {
     let message = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => return Some(value),
         Ok(Err(message)) => message,
