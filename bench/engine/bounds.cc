@@ -3,7 +3,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/randn.h>
 
 #include <atomic>
@@ -13,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "common/base/status.h"
 #include "engine/model/attention.h"
+#include "engine/model/linear.h"
 #include "engine/model/torch_types.h"
 #include "engine/prefill/partial_prefill.h"
 
@@ -58,14 +58,14 @@ double EngineBounds::Products() const {
     const at::Tensor x = hidden.narrow(0, 0, rows), up = wide.narrow(0, 0, rows);
     for (int64_t layer = 0; layer < config.layers; ++layer) {
       const LayerWeights& weights = model_->layer(layer);
-      at::linear(x, weights.qkv);
+      (void)Linear(x, weights.qkv, {});
       if (layer + 1 == config.layers) break;  // the last layer leaves K and V, but for the last row
       at::Tensor out = attended.narrow(0, 0, rows);
       Attend(q, *slab_, layer, config.windows[layer],
              {.first_row = 0, .count = rows, .first_position = row, .base_slot = 0}, out);
-      at::linear(out, weights.o);
-      at::linear(x, weights.gate_up);
-      at::linear(up, weights.down);
+      (void)Linear(out, weights.o, {});
+      (void)Linear(x, weights.gate_up, {});
+      (void)Linear(up, weights.down, {});
     }
   }
   return absl::ToDoubleSeconds(absl::Now() - start);

@@ -76,7 +76,7 @@ absl::StatusOr<double> EngineLoad::Prefill() {
 }
 
 absl::StatusOr<double> EngineLoad::Decode() {
-  Sampler sampler(/*temperature=*/0, /*seed=*/0);
+  Sampler sampler({.temperature = 0});
   const absl::Time start = absl::Now();
   ASSIGN_OR_RETURN(const std::vector<int32_t> answer, droidspeak::Decode(*model_, *sequence_.slab, sampler,
                                                                          {.run = sequence_.run,

@@ -21,7 +21,7 @@ constexpr uint64_t DtypeBytes(Dtype dtype) {
 std::string_view DtypeName(Dtype dtype);  // "fp32" or "bf16"
 [[nodiscard]] absl::StatusOr<Dtype> ParseDtype(std::string_view name);
 
-// Models whose rotary embedding depends on the total length (longrope) have one namespace a regime.
+// Models whose rotary embedding depends on the total length (longrope, dynamic) have one namespace a regime.
 enum class Regime : uint8_t { kNone, kShort, kLong };
 
 // A plain value. Sizes are those of one block and one layer, in bytes.

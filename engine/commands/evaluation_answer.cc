@@ -19,7 +19,7 @@ absl::StatusOr<std::unique_ptr<Answerer>> Answerer::Create(const Model& model, c
 }
 
 absl::StatusOr<FirstToken> Answerer::Prefill(const AskRequest& request) const {
-  Sampler sampler(/*temperature=*/0, /*seed=*/0);
+  Sampler sampler({.temperature = 0});
   const absl::Time start = absl::Now();
   const std::unique_ptr<ContextSource> source = request.plan->is_full() ? nullptr : request.source();
   ASSIGN_OR_RETURN(const PrefillResult prefill, PartialPrefill(model_, *request.sequence->slab,
@@ -29,7 +29,7 @@ absl::StatusOr<FirstToken> Answerer::Prefill(const AskRequest& request) const {
                                                                 .plan = *request.plan,
                                                                 .source = source.get()}));
   FirstToken first;
-  first.token = sampler.Choose(prefill.logits);
+  first.token = sampler.Choose(LastRow(prefill.logits)).token;
   first.ttft_ms = absl::ToDoubleMilliseconds(absl::Now() - start);
   first.prefill_ms = absl::ToDoubleMilliseconds(request.plan->is_full() ? prefill.total_time : prefill.context_time);
   first.context_tokens = prefill.context_tokens;
@@ -42,7 +42,7 @@ absl::StatusOr<std::string> Answerer::Decode(const AskRequest& request, int32_t 
   StopMatcher stop(prompt_.stop());
   std::string text;
   absl::Status status;
-  Sampler sampler(/*temperature=*/0, /*seed=*/0);
+  Sampler sampler({.temperature = 0});
   const auto on_token = [&](int32_t token) {
     if (std::find(eos_.begin(), eos_.end(), token) != eos_.end()) return false;
     const absl::StatusOr<std::string> piece = decoder.Push(token);

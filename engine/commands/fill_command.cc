@@ -29,6 +29,7 @@ class Fill : public Command {
  private:
   struct Totals {
     int64_t contexts = 0, tokens = 0, computed_tokens = 0;
+    int64_t uncacheable = 0;  // contexts of no use to any other question
     double seconds = 0;
   };
 
@@ -88,6 +89,11 @@ absl::StatusOr<Fill::Totals> Fill::FillAll(const Model& model, const Tokenizer& 
   Progress progress("contexts", static_cast<int64_t>(questions.size()));
   Totals totals;
   for (const Question& question : questions) {
+    progress.Advance();
+    if (namespaces.For(question.reach) == nullptr) {
+      ++totals.uncacheable;
+      continue;
+    }
     const absl::StatusOr<int64_t> computed =
         FillContext(*servers, model, namespaces,
                     {.tokens = absl::MakeConstSpan(question.tokens).subspan(0, question.context_tokens),
@@ -101,7 +107,6 @@ absl::StatusOr<Fill::Totals> Fill::FillAll(const Model& model, const Tokenizer& 
     ++totals.contexts;
     totals.tokens += question.context_tokens / engine_.block_tokens * engine_.block_tokens;
     totals.computed_tokens += *computed;
-    progress.Advance();
   }
   totals.seconds = progress.Seconds();
   return totals;
@@ -128,6 +133,7 @@ void Fill::Print(const Totals& totals) const {
     report["contexts"] = totals.contexts;
     report["tokens"] = totals.tokens;
     report["computed_tokens"] = totals.computed_tokens;
+    report["uncacheable_contexts"] = totals.uncacheable;
     report["seconds"] = totals.seconds;
     report["tokens_per_second"] = rate;
     std::cout << report.dump() << std::endl;
@@ -135,6 +141,12 @@ void Fill::Print(const Totals& totals) const {
   }
   absl::PrintF("%d contexts stored, %d tokens in full blocks; %d of them computed now, in %.1f s (%.0f a second)\n",
                totals.contexts, totals.tokens, totals.computed_tokens, totals.seconds, rate);
+  if (totals.uncacheable > 0) {
+    absl::PrintF(
+        "%d contexts not stored: with the questions they are so long that this model's RoPE (dynamic) depends on "
+        "the length, and none could use them\n",
+        totals.uncacheable);
+  }
 }
 
 }  // namespace

@@ -171,12 +171,12 @@ absl::StatusOr<Generate::Answer> Generate::Run(Pair& pair, const std::vector<int
                                                                 .plan = plan,
                                                                 .source = source.get(),
                                                                 .capture = store.get()}));
-  Sampler sampler(temperature_, std::random_device()());
+  Sampler sampler({.temperature = temperature_, .seed = std::random_device()()});
   const bool exact = store != nullptr && plan.is_full();
   DecodeRequest request{.run = sequence.run,
                         .reach = reach,
                         .position = length,
-                        .first = sampler.Choose(prefill.logits),
+                        .first = sampler.Choose(LastRow(prefill.logits)).token,
                         .max_tokens = max_tokens_,
                         .capture = exact ? store.get() : nullptr};
   ASSIGN_OR_RETURN(std::vector<int32_t> eos, ReadEosIds(model.path().dir));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
 #include "common/base/status.h"
 #include "engine/tokenizer/compare.h"
 
@@ -78,6 +79,12 @@ absl::Status Pair::Prepare(absl::Span<const int32_t> context, int64_t reach, con
         "a context of ", context.size(), " tokens is more than the sender's limit of ", sender_config_->max_positions));
   }
   if (servers_ != nullptr) {
+    if (sender_namespaces_->For(reach) == nullptr) {
+      spdlog::warn(
+          "the sender's RoPE (dynamic) depends on the length of a sequence of {} tokens: nothing of it is cached",
+          reach);
+      return absl::OkStatus();
+    }
     const FillRequest request{.tokens = context, .reach = reach, .e_layers = AllLayers(*sender_)};
     return FillContext(*servers_, *sender_, *sender_namespaces_, request).status();
   }

@@ -165,9 +165,8 @@ absl::Status Score::ScorePlan(Pair& pair, const NamedTokens& prompt, int64_t con
                                                                .source = source.get(),
                                                                .first_wanted = all_positions_ ? context_ : -1}));
   if (!plan.is_full() && result.context_tokens < context_) {
-    const bool cached = pair.servers() == nullptr || source != nullptr;
     spdlog::warn("{}: {} of {} context tokens were reused {}", prompt.name, result.context_tokens, context_,
-                 cached ? result.fallback : "(RoPE that depends on the sequence's length: not cached)");
+                 result.fallback);
   }
   output.Add(absl::StrCat(prompt.name, "@", plan.text()), all_positions_ ? result.logits : result.logits[-1]);
   return absl::OkStatus();

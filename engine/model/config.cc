@@ -122,12 +122,7 @@ absl::Status ParseSizes(const JsonFields& fields, const Family& family, ModelCon
 
 // Reads the rotary embedding, and lengthens `max_positions` by what it stretches.
 absl::Status ParseRope(const JsonFields& fields, const Family& family, ModelConfig& config) {
-  RETURN_IF_ERROR(ReadRope(fields,
-                           {.head_dim = config.head_dim,
-                            .max_positions = config.max_positions,
-                            .original_max_positions = family.original_max_positions,
-                            .partial = family.partial_rope},
-                           config.rope));
+  RETURN_IF_ERROR(ReadRope(fields, family.rope, config.head_dim, config.max_positions, config.rope));
   double stretched = 0;
   if (config.rope.kind == RopeKind::kLinear || config.rope.kind == RopeKind::kDynamic) {
     stretched = static_cast<double>(config.max_positions) * config.rope.factor;

@@ -5,7 +5,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 
 #include "common/base/status.h"
 #include "engine/model/kernels.h"
+#include "engine/model/linear.h"
 #include "engine/model/torch_types.h"
 
 namespace droidspeak {
@@ -40,15 +40,6 @@ void ForEachRow(int64_t rows, int64_t width, const Body& body) {
   at::parallel_for(0, rows, std::max<int64_t>(1, kGrainElements / width), [&body](int64_t first, int64_t end) {
     for (int64_t row = first; row < end; ++row) body(row);
   });
-}
-
-std::optional<at::Tensor> Optional(const at::Tensor& tensor) {
-  return tensor.defined() ? std::optional(tensor) : std::nullopt;
-}
-
-// Rows [first, first + count) of a fused projection: contiguous, nothing is copied.
-at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t first, int64_t count) {
-  return at::linear(x, weight.narrow(0, first, count), Optional(bias.defined() ? bias.narrow(0, first, count) : bias));
 }
 
 }  // namespace
@@ -168,15 +159,15 @@ void ForwardPass::Finish(int64_t layer, const at::Tensor& q) {
   RotateQ(layer, q);
   at::Tensor attended = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
   for (const AttentionRun& run : runs_) Attend(q, slab_, layer, model_.config().windows[layer], run, attended);
-  pending_ = at::linear(attended, weights.o, Optional(weights.o_bias));
+  pending_ = Linear(attended, weights.o, weights.o_bias);
   const at::Tensor normed = AddNorm(weights.post_norm);
-  const at::Tensor gate_up = at::linear(normed, weights.gate_up, Optional(weights.gate_up_bias));
+  const at::Tensor gate_up = Linear(normed, weights.gate_up, weights.gate_up_bias);
   const int64_t wide = gate_up.size(1) / 2;
   const at::Tensor product = at::empty({gate_up.size(0), wide}, gate_up.options());
   const Rows gate(gate_up), up(gate_up.narrow(1, wide, wide)), to(product);
   ForEachRow(gate_up.size(0), wide,
              [&, dtype = model_.dtype()](int64_t i) { SiluMulRow(dtype, gate[i], up[i], to[i], wide); });
-  pending_ = at::linear(product, weights.down, Optional(weights.down_bias));
+  pending_ = Linear(product, weights.down, weights.down_bias);
 }
 
 void ForwardPass::KeepWanted() {
@@ -200,7 +191,7 @@ absl::Status ForwardPass::RunLayer(int64_t layer) {
     q = Linear(normed.index_select(0, wanted), weights.qkv, weights.qkv_bias, 0, q_width);
     KeepWanted();
   } else {
-    const at::Tensor qkv = at::linear(normed, weights.qkv, Optional(weights.qkv_bias));
+    const at::Tensor qkv = Linear(normed, weights.qkv, weights.qkv_bias);
     RETURN_IF_ERROR(StoreKv(layer, qkv.narrow(1, q_width, kv_width)));
     q = qkv.narrow(1, 0, q_width);
   }
@@ -217,7 +208,7 @@ absl::StatusOr<ForwardResult> ForwardPass::Run() {
   if (kv_only_) return result;
   const at::Tensor normed = AddNorm(model_.final_norm());
   result.hidden = x_;
-  if (end_layer_ == model_.config().layers) result.logits = at::linear(normed, model_.lm_head()).to(at::kFloat);
+  if (end_layer_ == model_.config().layers) result.logits = Linear(normed, model_.lm_head(), {}).to(at::kFloat);
   return result;
 }
 

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <type_traits>
 
 // The loops are plain so that the compiler vectorises them; one clone a vector width is chosen at start. Sanitizers'
@@ -96,6 +97,52 @@ template <typename T>
   }
 }
 
+// Vectors of the widest kind; narrower machines take them in parts.
+using Floats = float __attribute__((vector_size(64), aligned(4), may_alias));
+using Words = uint32_t __attribute__((vector_size(64)));
+using Halves = uint16_t __attribute__((vector_size(32), aligned(2), may_alias));
+constexpr int64_t kLanes = 16;
+
+[[gnu::always_inline]] inline void Widen(const Bf16* from, Floats& to) {
+  const Words words = __builtin_convertvector(*reinterpret_cast<const Halves*>(from), Words) << 16;
+  std::memcpy(&to, &words, sizeof(to));
+}
+
+// sums[r] = w . (row r of x). Two running sums a row hide the latency of an addition.
+template <int kRows>
+[[gnu::always_inline]] inline void Dot(const Bf16* w, const float* x, int64_t in, float* sums) {
+  Floats even[kRows] = {}, odd[kRows] = {};
+  int64_t k = 0;
+  for (; k + 2 * kLanes <= in; k += 2 * kLanes) {
+    Floats first, second;
+    Widen(w + k, first);
+    Widen(w + k + kLanes, second);
+    for (int r = 0; r < kRows; ++r) {
+      even[r] += first * *reinterpret_cast<const Floats*>(x + r * in + k);
+      odd[r] += second * *reinterpret_cast<const Floats*>(x + r * in + k + kLanes);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    const Floats both = even[r] + odd[r];
+    float sum = 0;
+    for (int lane = 0; lane < kLanes; ++lane) sum += both[lane];
+    for (int64_t i = k; i < in; ++i) sum += Get(w[i]) * x[r * in + i];
+    sums[r] = sum;
+  }
+}
+
+template <int kRows>
+[[gnu::always_inline]] inline void DotAll(const DotRows& dot) {
+  const auto* const weight = static_cast<const Bf16*>(dot.weight);
+  const auto* const bias = static_cast<const Bf16*>(dot.bias);
+  auto* const to = static_cast<Bf16*>(dot.to);
+  for (int64_t i = 0; i < dot.out; ++i) {
+    float sums[kRows];
+    Dot<kRows>(weight + i * dot.in, dot.x, dot.in, sums);
+    for (int r = 0; r < kRows; ++r) Put(sums[r] + (bias == nullptr ? 0.0f : Get(bias[i])), to[r * dot.to_stride + i]);
+  }
+}
+
 }  // namespace
 
 #define DROIDSPEAK_BY_DTYPE(call) \
@@ -124,6 +171,19 @@ DROIDSPEAK_VECTOR_CLONES void AddNormRow(Dtype dtype, const void* a, const void*
 
 DROIDSPEAK_VECTOR_CLONES void AddRow(Dtype dtype, const void* a, const void* b, void* to, int64_t count){
     DROIDSPEAK_BY_DTYPE(Add(static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(to), count))}
+
+DROIDSPEAK_VECTOR_CLONES void DotRowsBf16(const DotRows& dot) {
+  switch (dot.rows) {
+    case 1:
+      return DotAll<1>(dot);
+    case 2:
+      return DotAll<2>(dot);
+    case 3:
+      return DotAll<3>(dot);
+    case 4:
+      return DotAll<4>(dot);
+  }
+}
 
 DROIDSPEAK_VECTOR_CLONES void SiluMulRow(Dtype dtype, const void* gate, const void* up, void* to, int64_t count) {
   DROIDSPEAK_BY_DTYPE(SiluMul(static_cast<const T*>(gate), static_cast<const T*>(up), static_cast<T*>(to), count))

@@ -74,6 +74,16 @@ std::string ExpectedModules(const ModelConfig& config) {
   });
 }
 
+// Lists that name what other families have beside what this one has are common, and PEFT takes them.
+bool IsOfAnotherFamily(absl::string_view name) {
+  for (const bool fused : {false, true}) {
+    for (const Projection& projection : AllProjections({.fused_projections = fused})) {
+      if (absl::EndsWith(projection.module, absl::StrCat(".", name))) return true;
+    }
+  }
+  return false;
+}
+
 // PEFT: `(.*\.)?(PATTERN)$` from the path's beginning.
 absl::StatusOr<std::regex> EndPattern(const JsonFields& fields, const std::string& field, const std::string& pattern) {
   try {
@@ -189,8 +199,11 @@ absl::StatusOr<std::set<std::string>> ParseTargets(const JsonFields& fields, con
       // PEFT: a whole path that is listed is adapted in any case.
       if (chosen.contains(module.layer) || (!pattern && path == name)) modules.insert(path);
     }
-    if (!matched) return fields.Unexpected("target_modules", absl::StrCat(expected, "; '", name, "' is none"));
+    if (!matched && !IsOfAnotherFamily(name)) {
+      return fields.Unexpected("target_modules", absl::StrCat(expected, "; '", name, "' is none"));
+    }
   }
+  if (modules.empty()) return fields.Unexpected("target_modules", expected);
   return modules;
 }
 

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <new>
 
 #include "engine/model/kernels.h"
 
@@ -117,18 +118,26 @@ Rope::Rope(const RopeConfig& config, int64_t head_dim, int64_t max_positions, in
       inverse_frequencies_(ToVector(InverseFrequencies(config, reach))),
       tables_(new Table[(max_positions + kTablePositions - 1) / kTablePositions]) {}
 
+void Rope::MakeTable(int64_t index, Table& table) const {
+  const at::NoGradGuard no_grad;
+  const int64_t first = index * kTablePositions, end = std::min(first + kTablePositions, max_positions_);
+  const at::Tensor frequencies = at::from_blob(const_cast<float*>(inverse_frequencies_.data()), {1, half_}, at::kFloat);
+  const at::Tensor angles = at::arange(first, end, at::kLong).to(at::kFloat).unsqueeze(1) * frequencies;
+  table.cos = ToVector(angles.cos() * attention_factor_);
+  table.sin = ToVector(angles.sin() * attention_factor_);
+}
+
 const Rope::Table& Rope::TableOf(int64_t position) const {
   const int64_t index = position / kTablePositions;
   Table& table = tables_[index];
   absl::call_once(table.once, [&] {
-    const at::NoGradGuard no_grad;
-    const int64_t first = index * kTablePositions, end = std::min(first + kTablePositions, max_positions_);
-    const at::Tensor frequencies =
-        at::from_blob(const_cast<float*>(inverse_frequencies_.data()), {1, half_}, at::kFloat);
-    const at::Tensor angles = at::arange(first, end, at::kLong).to(at::kFloat).unsqueeze(1) * frequencies;
-    table.cos = ToVector(angles.cos() * attention_factor_);
-    table.sin = ToVector(angles.sin() * attention_factor_);
+    try {
+      MakeTable(index, table);
+    } catch (...) {  // an exception would leave others waiting for good
+      table.sin.clear();
+    }
   });
+  if (table.sin.empty()) throw std::bad_alloc();
   return table;
 }
 

@@ -40,6 +40,8 @@ class Rope {
     std::vector<float> cos, sin;  // [kTablePositions or what is left, half_]
   };
 
+  void MakeTable(int64_t index, Table& table) const;
+  // Throws when there is no memory for it, as libtorch does.
   [[nodiscard]] const Table& TableOf(int64_t position) const;
 
   const int64_t head_dim_;

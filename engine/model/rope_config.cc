@@ -31,10 +31,12 @@ absl::string_view NameOf(RopeKind kind) {
   return "";
 }
 
-absl::StatusOr<RopeKind> ReadKind(const JsonFields& rope) {
+absl::StatusOr<RopeKind> ReadKind(const JsonFields& rope, bool yarn_is_longrope) {
   const char* field = rope.Find("rope_type") != nullptr || rope.Find("type") == nullptr ? "rope_type" : "type";
-  ASSIGN_OR_RETURN(const std::string given, rope.String(field, "default"));
-  const absl::string_view name = given == "su" ? "longrope" : absl::string_view(given);  // "su" when Phi-3 came out
+  const absl::StatusOr<std::string> given = rope.String(field, "default");
+  if (!given.ok()) return given.status();
+  const bool old = *given == "su" || (yarn_is_longrope && *given == "yarn");  // when Phi-3 came out
+  const absl::string_view name = old ? "longrope" : absl::string_view(*given);
   for (const NamedKind& one : kKinds) {
     if (one.name == name) return one.kind;
   }
@@ -46,11 +48,12 @@ absl::StatusOr<RopeKind> ReadKind(const JsonFields& rope) {
 // The set of fields that the kind reads, and where config.json may hold them.
 class RopeReader {
  public:
-  RopeReader(const JsonFields& top, const JsonFields& rope, const RopeDefaults& defaults, RopeConfig& config)
-      : top_(top), rope_(rope), defaults_(defaults), config_(config) {}
+  RopeReader(const JsonFields& top, const JsonFields& rope, const RopeTraits& traits, int64_t head_dim,
+             int64_t max_positions, RopeConfig& config)
+      : top_(top), rope_(rope), traits_(traits), head_dim_(head_dim), max_positions_(max_positions), config_(config) {}
 
   absl::Status Read() {
-    ASSIGN_OR_RETURN(config_.kind, ReadKind(rope_));
+    ASSIGN_OR_RETURN(config_.kind, ReadKind(rope_, traits_.yarn_is_longrope));
     RETURN_IF_ERROR(ReadTheta());
     RETURN_IF_ERROR(ReadRotatedDims());
     switch (config_.kind) {
@@ -84,12 +87,12 @@ class RopeReader {
     constexpr char kField[] = "partial_rotary_factor";
     const JsonFields& place = Place(kField);
     ASSIGN_OR_RETURN(const double factor, place.Number(kField, 1.0));
-    if (factor != 1.0 && !defaults_.partial) return place.Unexpected(kField, "1.0 (anything else is not supported)");
+    if (factor != 1.0 && !traits_.partial) return place.Unexpected(kField, "1.0 (anything else is not supported)");
     if (!(factor > 0 && factor <= 1)) return place.Unexpected(kField, "more than 0 and at most 1");
-    config_.rotated_dims = static_cast<int64_t>(static_cast<double>(defaults_.head_dim) * factor);
+    config_.rotated_dims = static_cast<int64_t>(static_cast<double>(head_dim_) * factor);
     if (config_.rotated_dims >= 2 && config_.rotated_dims % 2 == 0) return absl::OkStatus();
     return place.Unexpected(
-        kField, absl::StrCat("what leaves an even number of a head's ", defaults_.head_dim, " dimensions to rotate"));
+        kField, absl::StrCat("what leaves an even number of a head's ", head_dim_, " dimensions to rotate"));
   }
 
   absl::Status ReadFactor() {
@@ -104,8 +107,8 @@ class RopeReader {
   absl::Status ReadOriginal(int64_t fallback) {
     constexpr char kField[] = "original_max_position_embeddings";
     const bool at_top = top_.Find(kField) != nullptr;
-    if (!at_top && defaults_.original_max_positions != 0) {
-      config_.original_max_positions = defaults_.original_max_positions;
+    if (!at_top && traits_.original_max_positions != 0) {
+      config_.original_max_positions = traits_.original_max_positions;
       return absl::OkStatus();
     }
     const JsonFields& place = at_top ? top_ : rope_;
@@ -115,7 +118,7 @@ class RopeReader {
   }
 
   absl::Status ReadDynamic() {
-    config_.original_max_positions = defaults_.max_positions;
+    config_.original_max_positions = max_positions_;
     if (config_.rotated_dims <= 2) return top_.Unexpected("head_dim", "more than 2 (RoPE type dynamic)");
     return ReadFactor();
   }
@@ -143,7 +146,7 @@ class RopeReader {
 
   absl::Status ReadYarn() {
     RETURN_IF_ERROR(ReadFactor());
-    RETURN_IF_ERROR(ReadOriginal(defaults_.max_positions));
+    RETURN_IF_ERROR(ReadOriginal(max_positions_));
     if (config_.theta <= 1) return Place("rope_theta").Unexpected("rope_theta", "more than 1 (RoPE type yarn)");
     const auto scale_of = [this](double scale) {
       return config_.factor <= 1 ? 1.0 : 0.1 * scale * std::log(config_.factor) + 1.0;
@@ -173,19 +176,19 @@ class RopeReader {
   }
 
   absl::Status ReadLongrope() {
-    RETURN_IF_ERROR(ReadOriginal(defaults_.max_positions));
+    RETURN_IF_ERROR(ReadOriginal(max_positions_));
     RETURN_IF_ERROR(ReadFactors("short_factor", config_.short_factors));
     RETURN_IF_ERROR(ReadFactors("long_factor", config_.long_factors));
     const auto original = static_cast<double>(config_.original_max_positions);
-    ASSIGN_OR_RETURN(const double factor,
-                     rope_.Number("factor", static_cast<double>(defaults_.max_positions) / original));
+    ASSIGN_OR_RETURN(const double factor, rope_.Number("factor", static_cast<double>(max_positions_) / original));
     if (factor > 1 && original <= 1) return top_.Unexpected("original_max_position_embeddings", "more than 1");
     return ReadAttentionFactor(factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(original)));
   }
 
   const JsonFields& top_;
   const JsonFields& rope_;
-  const RopeDefaults& defaults_;
+  const RopeTraits& traits_;
+  const int64_t head_dim_, max_positions_;
   RopeConfig& config_;
 };
 
@@ -193,7 +196,8 @@ class RopeReader {
 
 // Before version 5 of transformers: rope_theta at the top, rope_scaling with `type` or `rope_type`. From 5 on: all in
 // rope_parameters. Read as version 5 reads both: rope_scaling goes first unless it is empty, and either may hold theta.
-absl::Status ReadRope(const JsonFields& top, const RopeDefaults& defaults, RopeConfig& config) {
+absl::Status ReadRope(const JsonFields& top, const RopeTraits& traits, int64_t head_dim, int64_t max_positions,
+                      RopeConfig& config) {
   const Json* scaling = top.Find("rope_scaling");
   const bool is_scaling = scaling != nullptr && !(scaling->is_object() && scaling->empty());
   const std::string name = is_scaling ? "rope_scaling" : "rope_parameters";
@@ -205,7 +209,7 @@ absl::Status ReadRope(const JsonFields& top, const RopeDefaults& defaults, RopeC
   for (const auto& [field, value] : (object == nullptr ? empty : *object).items()) {
     if (value.is_object()) return rope.Unexpected(field, "one set of RoPE parameters for all layers");
   }
-  return RopeReader(top, rope, defaults, config).Read();
+  return RopeReader(top, rope, traits, head_dim, max_positions, config).Read();
 }
 
 // Lines that only some kinds have stand behind those that all have: the kind's name says which follow, so that models

@@ -31,17 +31,18 @@ struct RopeConfig {
   std::vector<double> long_factors;    // longrope
 };
 
-// What a family makes of the fields; `head_dim` and `max_positions` are the model's.
-struct RopeDefaults {
-  int64_t head_dim = 0;
-  int64_t max_positions = 0;
+// What a family makes of the fields.
+struct RopeTraits {
   int64_t original_max_positions = 0;  // stands at the top of config.json even where that leaves it out; 0: it doesn't
   bool partial = false;                // "partial_rotary_factor" may be less than 1
+  bool yarn_is_longrope = false;       // by an old name
 };
 
 // Reads "rope_theta", "rope_scaling" and "rope_parameters" of a config.json, in the spellings of transformers before
-// and from version 5. Kinds that are not built here are refused by name.
-[[nodiscard]] absl::Status ReadRope(const JsonFields& top, const RopeDefaults& defaults, RopeConfig& config);
+// and from version 5. Kinds that are not built here are refused by name. `head_dim` and `max_positions` are the
+// model's.
+[[nodiscard]] absl::Status ReadRope(const JsonFields& top, const RopeTraits& traits, int64_t head_dim,
+                                    int64_t max_positions, RopeConfig& config);
 
 // Lines "key=value\n" for the model digest: a part of ModelConfig::CanonicalLines.
 [[nodiscard]] std::string RopeLines(const RopeConfig& config, int64_t head_dim);

@@ -76,7 +76,10 @@ absl::StatusOr<std::unique_ptr<ContextCache>> CaptureContext(const Model& model,
   if (end_layer == 0 || length == 0) return cache;
 
   ASSIGN_OR_RETURN(const Sequence sequence, Sequence::Create(model, length));
-  const std::shared_ptr<const Rope> rope = model.RopeFor(std::max(reach, length));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Rope> rope,
+                   WithoutExceptions("capturing", [&]() -> absl::StatusOr<std::shared_ptr<const Rope>> {
+                     return model.RopeFor(std::max(reach, length));
+                   }));
   for (int64_t row = 0; row < length; row += kPrefillStepTokens) {
     const int64_t end = std::min(row + kPrefillStepTokens, length);
     const std::vector<Row> rows = MakeRows(tokens.subspan(row, end - row), row, sequence.run.first, *rope);

@@ -11,24 +11,12 @@
 #include "absl/types/span.h"
 #include "engine/model/forward.h"
 #include "engine/prefill/capture.h"
+#include "engine/sampling/sampler.h"
 
 namespace droidspeak {
 
-// Chooses tokens from logits. Not thread-safe.
-class Sampler {
- public:
-  // `temperature` 0 takes the likeliest token, the first of equals.
-  Sampler(double temperature, uint64_t seed) : temperature_(temperature), state_(seed) {}
-
-  // From the last row of F32 [rows, vocab] or [vocab].
-  [[nodiscard]] int32_t Choose(const at::Tensor& logits);
-
- private:
-  double Uniform();  // in [0, 1)
-
-  const double temperature_;
-  uint64_t state_;
-};
+// The logits of the last of the rows of F32 [rows, vocab] or [vocab], which has to outlive the span.
+[[nodiscard]] absl::Span<const float> LastRow(const at::Tensor& logits);
 
 struct DecodeRequest {
   SlotRun run;           // of the sequence

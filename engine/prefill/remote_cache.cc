@@ -43,7 +43,8 @@ absl::StatusOr<ModelNamespaces> RemoteCache::OpenModel(const std::string& spec, 
   ASSIGN_OR_RETURN(const ModelDigests digests, ComputeModelDigests(spec, DigestCacheDir()));
   ModelNamespaces namespaces;
   namespaces.rope_ = config.rope;
-  for (const int64_t reach : {int64_t{1}, config.max_positions}) {
+  // Both regimes, whatever this model itself can read: a receiver asks by its own reach.
+  for (const int64_t reach : {int64_t{1}, config.rope.original_max_positions + 1}) {
     const Regime regime = RegimeOf(config.rope, reach);
     auto& ns = namespaces.by_regime_[static_cast<size_t>(regime)];
     if (ns.has_value() || !IsSharable(config.rope, reach)) continue;

@@ -22,8 +22,7 @@ struct Family {
   int64_t head_dim = 0;  // 0: hidden_size / heads
   int64_t max_positions = 0;
   double rms_norm_eps = 1e-6;
-  int64_t original_max_positions = 0;  // for the RoPE; 0: what its own parameters say
-  bool partial_rope = false;           // whether it may rotate only a part of each head
+  RopeTraits rope;
   // Reads the rest, biases, norms and windows, into a config whose sizes and RoPE are known.
   absl::Status (*read)(const JsonFields& fields, ModelConfig& config);
 };

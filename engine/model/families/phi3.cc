@@ -27,8 +27,7 @@ const Family kPhi3 = {.architecture = "Phi3ForCausalLM",
                       .model_type = "phi3",
                       .max_positions = 4096,
                       .rms_norm_eps = 1e-5,
-                      .original_max_positions = 4096,
-                      .partial_rope = true,
+                      .rope = {.original_max_positions = 4096, .partial = true, .yarn_is_longrope = true},
                       .read = Read};
 
 }  // namespace droidspeak

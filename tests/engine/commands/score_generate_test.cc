@@ -100,6 +100,28 @@ TEST_F(CommandsTest, GenerateContinuesGreedilyAsScoreSays) {
   EXPECT_EQ(answer.at("context_tokens"), 0);
 }
 
+// longrope with an original length of 48: a prompt of 48 tokens is short as long as one token is asked for, whose row
+// no other follows.
+TEST_F(CommandsTest, WhatGenerateMayComeToFixesTheRegime) {
+  const std::string model = kData + "/phi3-long-sender";
+  const auto likeliest = [](const float* row) { return std::max_element(row, row + 61) - row; };
+  std::vector<int64_t> prompt(ids_.begin() + 1, ids_.begin() + 49), longer = prompt;
+  longer.push_back(5);
+  WriteTokens(In(), {{"longer", longer}, {"prompt", prompt}});
+  ASSERT_EQ(Score("--all-positions --model " + model).exit_code, 0);
+  const auto scores = ReadTensors(Out());
+  const int64_t as_short = likeliest(&scores.at("prompt").values[47 * 61]);
+  const int64_t as_long = likeliest(&scores.at("longer").values[47 * 61]);
+  ASSERT_NE(as_short, as_long) << "the test would show nothing";
+  WriteTokens(In(), {{"prompt", prompt}});
+  for (const auto& [max_tokens, expected] : {std::pair(1, as_short), std::pair(2, as_long)}) {
+    const Outcome outcome = RunEngine(absl::StrCat("generate --dtype fp32 --ignore-eos --json --max-tokens ",
+                                                   max_tokens, " --model ", model, " --tokens ", In()));
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.messages;
+    EXPECT_EQ(nlohmann::json::parse(outcome.output).at("tokens")[0], expected) << max_tokens;
+  }
+}
+
 TEST_F(CommandsTest, GenerateReportsThePlanAsTyped) {
   const Outcome outcome = RunEngine(absl::StrCat("generate --dtype fp32 --json --max-tokens 1 --model ", kReceiver,
                                                  " --sender ", kSender, " --plan 2,3,3 --tokens ", In()));

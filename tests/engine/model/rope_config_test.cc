@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "tests/engine/model/fixture.h"
 
 namespace droidspeak {
@@ -18,12 +19,10 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t kHeadDim = 8;
 constexpr int64_t kPositions = 1024;
 
-absl::StatusOr<RopeConfig> Read(const char* text, RopeDefaults defaults = {}) {
+absl::StatusOr<RopeConfig> Read(const char* text, const RopeTraits& traits = {}) {
   const Json json = Json::parse(text);
-  defaults.head_dim = kHeadDim;
-  defaults.max_positions = kPositions;
   RopeConfig config;
-  const absl::Status status = ReadRope(JsonFields(json, "dir/config.json"), defaults, config);
+  const absl::Status status = ReadRope(JsonFields(json, "dir/config.json"), traits, kHeadDim, kPositions, config);
   if (!status.ok()) return status;
   return config;
 }
@@ -67,6 +66,9 @@ TEST(RopeConfigTest, LongropeTakesItsAttentionFactorFromTheLengths) {
   EXPECT_EQ(Read(text)->original_max_positions, 64);
   EXPECT_EQ(Read(text)->attention_factor, 1);
   EXPECT_EQ(Read(text, {.original_max_positions = 512})->original_max_positions, 512);
+  const std::string yarn = absl::StrReplaceAll(kLongrope, {{"\"su\"", "\"yarn\""}});
+  EXPECT_EQ(Read(yarn.c_str(), {.yarn_is_longrope = true})->kind, RopeKind::kLongrope);
+  EXPECT_TRUE(FailsNaming(Read(yarn.c_str()).status(), {"factor", "yarn"}));
 }
 
 TEST(RopeConfigTest, APartOfEachHeadWhereTheFamilyHasIt) {
@@ -95,25 +97,39 @@ TEST(RopeConfigTest, RegimesChangeBehindTheOriginalLength) {
   EXPECT_TRUE(IsSharable(yarn, std::numeric_limits<int64_t>::max()));
 }
 
+// Each line of a kind differs when its field alone does, and from the other kinds'.
 TEST(RopeConfigTest, LinesTellEveryNumberApart) {
-  const auto lines = [](const char* text) { return RopeLines(*Read(text, {.partial = true}), kHeadDim); };
-  const std::vector<std::string> all = {
-      lines("{}"),
-      lines(R"({"partial_rotary_factor": 0.5})"),
-      lines(R"({"rope_scaling": {"type": "yarn", "factor": 2}})"),
-      lines(R"({"rope_scaling": {"type": "yarn", "factor": 2, "truncate": false}})"),
-      lines(R"({"rope_scaling": {"type": "yarn", "factor": 2, "beta_fast": 31}})"),
-      lines(R"({"rope_scaling": {"type": "yarn", "factor": 2, "beta_slow": 2}})"),
-      lines(R"({"rope_scaling": {"type": "yarn", "factor": 2, "mscale": 1, "mscale_all_dim": 2}})"),
-      lines(R"({"rope_scaling": {"type": "dynamic", "factor": 2}})"),
-      lines(kLongrope),
-      lines(R"({"rope_scaling": {"type": "su", "short_factor": [1, 2, 3, 4.5], "long_factor": [5, 6, 7, 8.5]},
-                "original_max_position_embeddings": 64})"),
-      lines(R"({"rope_scaling": {"type": "su", "short_factor": [1, 2, 3, 4.5], "long_factor": [5, 6, 7, 8]},
-                "original_max_position_embeddings": 65})"),
+  RopeConfig yarn{.kind = RopeKind::kYarn, .rotated_dims = 8, .factor = 2, .original_max_positions = 64};
+  RopeConfig longrope = yarn;
+  longrope.kind = RopeKind::kLongrope;
+  longrope.short_factors = {1, 2, 3, 4.5};
+  longrope.long_factors = {5, 6, 7, 8};
+  std::vector<RopeConfig> all = {yarn, longrope};
+  const auto vary = [&all](RopeConfig config, auto field, auto value) {
+    config.*field = value;
+    all.push_back(config);
   };
+  for (const RopeConfig& base : {yarn, longrope}) {
+    vary(base, &RopeConfig::rotated_dims, 6);
+    vary(base, &RopeConfig::theta, 10000.5);
+    vary(base, &RopeConfig::original_max_positions, 65);
+    vary(base, &RopeConfig::attention_factor, 1.25);
+  }
+  for (const RopeKind kind : {RopeKind::kDefault, RopeKind::kLinear, RopeKind::kDynamic, RopeKind::kLlama3}) {
+    vary(yarn, &RopeConfig::kind, kind);
+  }
+  vary(yarn, &RopeConfig::factor, 2.5);
+  vary(yarn, &RopeConfig::low_freq_factor, 2.0);
+  vary(yarn, &RopeConfig::high_freq_factor, 5.0);
+  vary(yarn, &RopeConfig::beta_fast, 31.0);
+  vary(yarn, &RopeConfig::beta_slow, 2.0);
+  vary(yarn, &RopeConfig::truncate, false);
+  vary(longrope, &RopeConfig::short_factors, std::vector<double>{1, 2, 3, 4});
+  vary(longrope, &RopeConfig::long_factors, std::vector<double>{5, 6, 7, 8.5});
   for (size_t i = 0; i < all.size(); ++i) {
-    for (size_t j = i + 1; j < all.size(); ++j) EXPECT_NE(all[i], all[j]) << i << " and " << j;
+    for (size_t j = i + 1; j < all.size(); ++j) {
+      EXPECT_NE(RopeLines(all[i], kHeadDim), RopeLines(all[j], kHeadDim)) << i << " and " << j;
+    }
   }
 }
 

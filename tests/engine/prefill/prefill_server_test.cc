@@ -235,11 +235,11 @@ TEST_F(PrefillServerTest, BlocksFilledByDecodingAreStored) {
   const PrefillResult prefill =
       MustPrefill(*model, sequence,
                   {.tokens = prompt, .run = sequence.run, .plan = Plan::Full(Base().layers), .capture = store.get()});
-  Sampler sampler(0, 0);
+  Sampler sampler({.temperature = 0});
   const auto answer = Decode(*model, *sequence.slab, sampler,
                              {.run = sequence.run,
                               .position = 20,
-                              .first = sampler.Choose(prefill.logits),
+                              .first = sampler.Choose(LastRow(prefill.logits)).token,
                               .max_tokens = 30,
                               .on_token =
                                   [&](int32_t token) {

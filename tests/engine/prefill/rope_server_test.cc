@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // RoPE that depends on how long a sequence gets: what one regime leaves on the servers is nothing to another.
+#include "absl/time/clock.h"
+#include "engine/prefill/decode.h"
+#include "engine/prefill/store_back.h"
 #include "gtest/gtest.h"
 #include "tests/engine/prefill/prefill_server_fixture.h"
 
@@ -33,6 +36,51 @@ TEST_F(RopeServerTest, LongropesRegimesAreApart) {
   }
   EXPECT_NE(Open(*sender, kLength).bytes, Open(*sender, kLonger).bytes);
   EXPECT_EQ(Open(*sender, 1).bytes, Open(*sender, kLength).bytes);
+}
+
+// A prompt within the original length whose answer may go beyond: all of it is of the long regime from the first token
+// on, and is stored as that.
+TEST_F(RopeServerTest, ARequestHasOneRegimeFromItsFirstToken) {
+  const auto model = LoadTinyModel({.longrope = kLength});
+  const std::vector<int32_t> prompt = RandomTokens(kLength - 6, Base().vocab, 22);
+  constexpr int64_t kAnswer = 20, kReach = kLength - 6 + kAnswer - 1;
+  auto store = StoreBack::Start(*cache_, model->config(), prompt,
+                                {.ns = Open(*model, kReach), .kv_layers = AllLayers(), .e_layers = AllLayers()})
+                   .value();
+  TestSequence sequence(*model, kReach + 1);
+  const PrefillResult prefill = MustPrefill(*model, sequence,
+                                            {.tokens = prompt,
+                                             .run = sequence.run,
+                                             .reach = kReach,
+                                             .plan = Plan::Full(Base().layers),
+                                             .capture = store.get()});
+  Sampler sampler({.temperature = 0});
+  const auto answer = Decode(*model, *sequence.slab, sampler,
+                             {.run = sequence.run,
+                              .reach = kReach,
+                              .position = static_cast<int64_t>(prompt.size()),
+                              .first = sampler.Choose(LastRow(prefill.logits)).token,
+                              .max_tokens = kAnswer,
+                              .on_token =
+                                  [&](int32_t token) {
+                                    store->Append(absl::MakeConstSpan(&token, 1));
+                                    return true;
+                                  },
+                              .capture = store.get()});
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  ASSERT_EQ(answer->size(), static_cast<size_t>(kAnswer));
+  ASSERT_TRUE(store->Finish(false, absl::Now() + absl::Seconds(30)).ok());
+  std::vector<int32_t> read = prompt;
+  read.insert(read.end(), answer->begin(), answer->end() - 1);
+  const at::Tensor expected = FullLogits(*model, read);
+  for (int64_t i = 0; i < kAnswer; ++i) {
+    EXPECT_EQ((*answer)[i], expected[kLength - 7 + i].argmax().item<int64_t>()) << i;
+  }
+  // And what was stored is what a full prefill of that length has.
+  ServerSource own(*cache_, Options(read, 4 * kBlock, model.get(), nullptr));
+  const PrefillResult warm = Answer(*model, read, Plan::Full(Base().layers), own, 4 * kBlock);
+  EXPECT_EQ(warm.own_tokens, 4 * kBlock);
+  EXPECT_LE(MaxDifference(warm.logits, expected.slice(0, 4 * kBlock)), kTolerance);
 }
 
 TEST_F(RopeServerTest, WhatDependsOnTheVeryLengthIsNotCached) {
