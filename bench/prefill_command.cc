@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "bench/command.h"
 #include "bench/report.h"
+#include "common/base/malloc.h"
 #include "common/base/status.h"
 #include "common/transport/transport.h"
 #include "engine/prefill/fill_context.h"
@@ -190,6 +191,7 @@ Command AddPrefillCommand(CLI::App& app) {
   command->add_option("--repeats", options->repeats, "Rounds measured")->check(CLI::Range(1, 1000));
   command->add_flag("--json", options->json, "One JSON object");
   return {command, [options] {
+            KeepAllFreedBuffers();
             const absl::Status measured = RunPrefill(*options);
             if (measured.ok()) return kExitOk;
             std::cerr << "prefill: " << measured << "\n";

@@ -13,7 +13,7 @@
 #include "bench/report.h"
 #include "bench/spill_load.h"
 #include "common/base/status.h"
-#include "common/memory/malloc.h"
+#include "common/base/malloc.h"
 
 namespace droidspeak::bench {
 namespace {

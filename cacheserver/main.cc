@@ -12,7 +12,7 @@
 #include "common/base/config.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
-#include "common/memory/malloc.h"
+#include "common/base/malloc.h"
 #include "nlohmann/json.hpp"
 
 namespace {

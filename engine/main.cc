@@ -5,10 +5,12 @@
 #include <vector>
 
 #include "common/base/config.h"
+#include "common/base/malloc.h"
 #include "engine/commands/command.h"
 #include "engine/commands/options.h"
 
 int main(int argc, char** argv) {
+  droidspeak::KeepAllFreedBuffers();
   droidspeak::Program program("droidspeak-engine", "Runs language models, on other models' caches too");
   CLI::App& app = program.app();
   std::vector<std::unique_ptr<droidspeak::Command>> commands;

@@ -13,6 +13,7 @@
 #include "bench/command.h"
 #include "bench/engine/bounds.h"
 #include "bench/report.h"
+#include "common/base/malloc.h"
 #include "common/base/status.h"
 #include "engine/prefill/decode.h"
 #include "engine/prefill/partial_prefill.h"
@@ -138,6 +139,7 @@ Command AddEngineCommand(CLI::App& app) {
   command->add_option("--repeats", options->repeats, "Rounds measured")->check(CLI::Range(1, 1000));
   command->add_flag("--json", options->json, "One JSON object");
   return {command, [options] {
+            KeepAllFreedBuffers();
             const absl::Status measured = RunEngine(*options);
             if (measured.ok()) return kExitOk;
             std::cerr << "engine: " << measured << "\n";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "common/memory/malloc.h"
+#include "common/base/malloc.h"
 
 #include <malloc.h>
 
@@ -16,6 +16,12 @@ constexpr int kArenas = 2;
 void KeepFreedBuffers() {
   mallopt(M_MMAP_THRESHOLD, kMmapBytes);
   mallopt(M_TRIM_THRESHOLD, kTrimBytes);
+  mallopt(M_ARENA_MAX, kArenas);
+}
+
+void KeepAllFreedBuffers() {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
   mallopt(M_ARENA_MAX, kArenas);
 }
 
