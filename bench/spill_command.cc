@@ -12,8 +12,8 @@
 #include "bench/fio.h"
 #include "bench/report.h"
 #include "bench/spill_load.h"
-#include "common/base/status.h"
 #include "common/base/malloc.h"
+#include "common/base/status.h"
 
 namespace droidspeak::bench {
 namespace {

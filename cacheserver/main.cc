@@ -11,8 +11,8 @@
 #include "cacheserver/server.h"
 #include "common/base/config.h"
 #include "common/base/log.h"
-#include "common/base/text.h"
 #include "common/base/malloc.h"
+#include "common/base/text.h"
 #include "nlohmann/json.hpp"
 
 namespace {

@@ -69,6 +69,11 @@ absl::StatusOr<std::string_view> Unsealed(std::string_view key, std::string_view
   return body;
 }
 
+// What follows the row's type in its key. A key without even that has nothing.
+Reader AfterType(std::string_view key) {
+  return Reader(key.substr(std::min<size_t>(1, key.size())));
+}
+
 uint32_t Popcount(const wire::LayerBits& bits) {
   uint32_t count = 0;
   for (uint64_t word : bits) count += std::popcount(word);
@@ -151,13 +156,13 @@ std::string NamespaceRow::Encode() const {
 absl::StatusOr<NamespaceRow> NamespaceRow::Decode(std::string_view key, std::string_view bytes) {
   ASSIGN_OR_RETURN(const std::string_view body, Unsealed(key, bytes));
   NamespaceRow row;
-  Reader key_reader(key.substr(1));
+  Reader key_reader = AfterType(key);
   row.id = key_reader.Take<uint32_t>();
   Reader reader(body);
   row.tenant = reader.Take<uint32_t>();
   row.name = reader.Take<Digest>();
   const auto tenant_bytes = reader.Take<uint32_t>();
-  if (!reader.ok() || !key_reader.ok() || reader.rest().size() < tenant_bytes) {
+  if (!reader.ok() || !key_reader.ok() || reader.rest().size() < tenant_bytes || key != NamespaceRowKey(row.id)) {
     return absl::DataLossError("a namespace's row is cut short");
   }
   row.tenant_name = std::string(reader.rest().substr(0, tenant_bytes));
@@ -197,7 +202,7 @@ std::string BlockRow::Encode() const {
 absl::StatusOr<BlockRow> BlockRow::Decode(std::string_view key, std::string_view bytes) {
   ASSIGN_OR_RETURN(const std::string_view body, Unsealed(key, bytes));
   BlockRow row;
-  Reader key_reader(key.substr(1));
+  Reader key_reader = AfterType(key);
   row.block = TakeIdentity(key_reader);
   Reader reader(body);
   row.parent = reader.Take<Digest>();
@@ -213,7 +218,7 @@ absl::StatusOr<BlockRow> BlockRow::Decode(std::string_view key, std::string_view
     row.checksums[kind].resize(Popcount(row.bits[kind]));
     for (uint64_t& checksum : row.checksums[kind]) checksum = reader.Take<uint64_t>();
   }
-  if (!reader.ok() || !key_reader.ok() || !reader.rest().empty()) {
+  if (!reader.ok() || !key_reader.ok() || !reader.rest().empty() || key != BlockRowKey(row.block)) {
     return absl::DataLossError("a block's row has a wrong length");
   }
   return row;
@@ -228,11 +233,11 @@ std::string PinRow::Encode() const {
 absl::StatusOr<PinRow> PinRow::Decode(std::string_view key, std::string_view bytes) {
   ASSIGN_OR_RETURN(const std::string_view body, Unsealed(key, bytes));
   PinRow row;
-  Reader key_reader(key.substr(1));
+  Reader key_reader = AfterType(key);
   row.block = TakeIdentity(key_reader);
   Reader reader(body);
   row.namespace_id = reader.Take<uint32_t>();
-  if (!reader.ok() || !key_reader.ok() || !reader.rest().empty()) {
+  if (!reader.ok() || !key_reader.ok() || !reader.rest().empty() || key != PinRowKey(row.block)) {
     return absl::DataLossError("a pin's row has a wrong length");
   }
   return row;

@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2 || data[1] > size - 2) return 0;
   const std::string_view key(reinterpret_cast<const char*>(data) + 2, data[1]);
   const std::string_view value(reinterpret_cast<const char*>(data) + 2 + data[1], size - 2 - data[1]);
-  switch (data[0] % 4) {
+  switch (data[0] % 5) {
     case 0:
       // Of another version only the version is read.
       if (const auto row = StoreRow::Decode(value); row.ok() && row->format_version == kStoreFormatVersion) {
@@ -26,8 +26,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 2:
       if (const auto row = BlockRow::Decode(key, value); row.ok()) DROIDSPEAK_CHECK(row->Encode() == value);
       break;
-    default:
+    case 3:
       (void)ExtentHeader::Decode(value);
+      break;
+    default:
+      if (const auto row = PinRow::Decode(key, value); row.ok()) DROIDSPEAK_CHECK(row->Encode() == value);
   }
   return 0;
 }

@@ -77,6 +77,14 @@ TEST(RecordsTest, PinRowComesBackAndNotUnderAnothersKey) {
   EXPECT_TRUE(absl::IsDataLoss(PinRow::Decode(PinRowKey(row.block), row.Encode().substr(1)).status()));
 }
 
+// The seal of nothing under no key, as a fuzzer found it.
+TEST(RecordsTest, SealedRowsWithoutAKeyAreRefused) {
+  const std::string sealed = "\xc2\x94\xd3\x38\x05\x80\x06\x2d";
+  EXPECT_TRUE(absl::IsDataLoss(NamespaceRow::Decode("", sealed).status()));
+  EXPECT_TRUE(absl::IsDataLoss(BlockRow::Decode("", sealed).status()));
+  EXPECT_TRUE(absl::IsDataLoss(PinRow::Decode("", sealed).status()));
+}
+
 TEST(RecordsTest, StoreRowOfAnotherVersionIsReadAsFarAsItsVersion) {
   StoreRow row;
   row.format_version = 99;
