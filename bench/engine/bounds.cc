@@ -5,8 +5,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/randn.h>
 
+#include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <limits>
 
 #include "absl/time/clock.h"

@@ -3,7 +3,6 @@
 // reading the weights once a token.
 #include <iostream>
 #include <memory>
-#include <numeric>
 #include <random>
 #include <string>
 #include <vector>

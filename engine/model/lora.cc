@@ -188,10 +188,11 @@ absl::StatusOr<std::set<std::string>> ParseTargets(const JsonFields& fields, con
       names.push_back(target.get<std::string>());
     }
   }
+  const Modules all = ModulesOf(model);
   std::set<std::string> modules;
   for (const std::string& name : names) {
     bool matched = false;
-    for (const auto& [path, module] : ModulesOf(model)) {
+    for (const auto& [path, module] : all) {
       const bool matches =
           pattern ? std::regex_match(path, *pattern) : path == name || absl::EndsWith(path, absl::StrCat(".", name));
       if (!matches) continue;

@@ -40,6 +40,7 @@ absl::StatusOr<std::unique_ptr<RemoteCache>> RemoteCache::Connect(const std::str
 
 absl::StatusOr<ModelNamespaces> RemoteCache::OpenModel(const std::string& spec, const ModelConfig& config, Dtype dtype,
                                                        int64_t block_tokens) {
+  RETURN_IF_ERROR(CacheLayout(config, dtype, block_tokens, Regime::kNone).Validate());  // before the weights are read
   ASSIGN_OR_RETURN(const ModelDigests digests, ComputeModelDigests(spec, DigestCacheDir()));
   ModelNamespaces namespaces;
   namespaces.rope_ = config.rope;
@@ -49,7 +50,6 @@ absl::StatusOr<ModelNamespaces> RemoteCache::OpenModel(const std::string& spec, 
     auto& ns = namespaces.by_regime_[static_cast<size_t>(regime)];
     if (ns.has_value() || !IsSharable(config.rope, reach)) continue;
     const Layout layout = CacheLayout(config, dtype, block_tokens, regime);
-    RETURN_IF_ERROR(layout.Validate());
     ASSIGN_OR_RETURN(ns,
                      client_->OpenNamespace(digests.weights, digests.adapter ? &*digests.adapter : nullptr, layout));
   }

@@ -23,6 +23,8 @@ python3 -I - "$folder/raw" $least <<'CHECK'
 import json, sys
 raw, least = json.load(open(sys.argv[1])), float(sys.argv[2])
 for one in raw["results"]:
+    if one["median"] is None:
+        sys.exit(f"rdma: {one['name']} gave no figure")
     print(f"rdma: {one['name']}: {one['median']:.4g} {one['unit']}")
 for name, ratio in raw["ratios"].items():
     print(f"rdma: {name}: {ratio:.2f}")

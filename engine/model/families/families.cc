@@ -33,6 +33,14 @@ absl::Span<const Family* const> AllFamilies() {
   return kAll;
 }
 
+absl::Status RefuseBiases(const JsonFields& fields, absl::string_view family) {
+  for (const char* field : {"attention_bias", "mlp_bias"}) {
+    ASSIGN_OR_RETURN(const bool bias, fields.Boolean(field, false));
+    if (bias) return fields.Unexpected(field, absl::StrCat("false for ", family));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadWindow(const JsonFields& fields, int64_t window, ModelConfig& config) {
   config.windows.assign(config.layers, window);
   const Json* const types = fields.Find("layer_types");

@@ -34,6 +34,9 @@ extern const Family kQwen2;
 extern const Family kQwen3;
 absl::Span<const Family* const> AllFamilies();
 
+// "attention_bias" and "mlp_bias", where they stand, must be false; `family` is for the message.
+[[nodiscard]] absl::Status RefuseBiases(const JsonFields& fields, absl::string_view family);
+
 inline constexpr int64_t kLongestWindow = int64_t{1} << 24;  // in keys
 // All layers see `window` keys (0: all of them); "layer_types", where there is one, must say so too.
 [[nodiscard]] absl::Status ReadWindow(const JsonFields& fields, int64_t window, ModelConfig& config);

@@ -7,10 +7,7 @@ namespace droidspeak {
 namespace {
 
 absl::Status Read(const JsonFields& fields, ModelConfig& config) {
-  for (const char* field : {"attention_bias", "mlp_bias"}) {
-    ASSIGN_OR_RETURN(const bool bias, fields.Boolean(field, false));
-    if (bias) return fields.Unexpected(field, "false for Mistral");
-  }
+  RETURN_IF_ERROR(RefuseBiases(fields, "Mistral"));
   // "use_sliding_window" is unknown to Mistral's own code. A window that is absent is its default, one that is null
   // none.
   int64_t window = 4096;

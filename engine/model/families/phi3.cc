@@ -9,10 +9,7 @@ namespace {
 
 absl::Status Read(const JsonFields& fields, ModelConfig& config) {
   config.fused_projections = true;
-  for (const char* field : {"attention_bias", "mlp_bias"}) {
-    ASSIGN_OR_RETURN(const bool bias, fields.Boolean(field, false));
-    if (bias) return fields.Unexpected(field, "false for Phi-3");
-  }
+  RETURN_IF_ERROR(RefuseBiases(fields, "Phi-3"));
   if (config.rope.kind != RopeKind::kDefault && config.rope.kind != RopeKind::kLongrope) {
     return fields.Unexpected(fields.Find("rope_scaling") != nullptr ? "rope_scaling" : "rope_parameters",
                              "of type default or longrope for Phi-3");

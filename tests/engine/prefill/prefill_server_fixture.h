@@ -7,8 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "engine/prefill/decode.h"
 #include "engine/prefill/fill_context.h"
 #include "engine/prefill/server_source.h"
+#include "engine/prefill/store_back.h"
 #include "gtest/gtest.h"
 #include "tests/engine/prefill/prefill_harness.h"
 #include "tests/support/server_process.h"
@@ -71,6 +74,29 @@ class PrefillServerTest : public ::testing::Test {
     return MustPrefill(
         receiver, sequence,
         {.tokens = tokens, .run = sequence.run, .plan = plan, .source = &source, .first_wanted = first_wanted});
+  }
+
+  // The greedy answer behind a prefill of `prompt`, whose rows go to `store`, too.
+  static std::vector<int32_t> DecodeStoring(const Model& model, TestSequence& sequence,
+                                            const std::vector<int32_t>& prompt, const PrefillResult& prefill,
+                                            int64_t max_tokens, int64_t reach, StoreBack& store) {
+    Sampler sampler({.temperature = 0});
+    const auto on_token = [&store](int32_t token) {
+      store.Append(absl::MakeConstSpan(&token, 1));
+      return true;
+    };
+    const auto answer = Decode(model, *sequence.slab, sampler,
+                               {.run = sequence.run,
+                                .reach = reach,
+                                .position = static_cast<int64_t>(prompt.size()),
+                                .first = sampler.Choose(LastRow(prefill.logits)).token,
+                                .max_tokens = max_tokens,
+                                .on_token = on_token,
+                                .capture = &store});
+    EXPECT_TRUE(answer.ok()) << answer.status();
+    const absl::Status sealed = store.Finish(false, absl::Now() + absl::Seconds(30));
+    EXPECT_TRUE(sealed.ok()) << sealed;
+    return answer.value_or(std::vector<int32_t>());
   }
 
   // The same in process, with exactly `context` tokens of the sender.

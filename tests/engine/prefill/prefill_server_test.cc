@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "engine/prefill/decode.h"
 #include "engine/prefill/store_back.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -235,22 +234,10 @@ TEST_F(PrefillServerTest, BlocksFilledByDecodingAreStored) {
   const PrefillResult prefill =
       MustPrefill(*model, sequence,
                   {.tokens = prompt, .run = sequence.run, .plan = Plan::Full(Base().layers), .capture = store.get()});
-  Sampler sampler({.temperature = 0});
-  const auto answer = Decode(*model, *sequence.slab, sampler,
-                             {.run = sequence.run,
-                              .position = 20,
-                              .first = sampler.Choose(LastRow(prefill.logits)).token,
-                              .max_tokens = 30,
-                              .on_token =
-                                  [&](int32_t token) {
-                                    store->Append(absl::MakeConstSpan(&token, 1));
-                                    return true;
-                                  },
-                              .capture = store.get()});
-  ASSERT_TRUE(answer.ok()) << answer.status();
-  ASSERT_TRUE(store->Finish(false, absl::Now() + absl::Seconds(30)).ok());
+  const std::vector<int32_t> answer = DecodeStoring(*model, sequence, prompt, prefill, 30, /*reach=*/0, *store);
+  ASSERT_FALSE(answer.empty());
   std::vector<int32_t> tokens = prompt;
-  tokens.insert(tokens.end(), answer->begin(), answer->end());
+  tokens.insert(tokens.end(), answer.begin(), answer.end());
   ServerSource own(*cache_, Options(tokens, 3 * kBlock, model.get(), nullptr));
   const PrefillResult warm = Answer(*model, tokens, Plan::Full(Base().layers), own);
   EXPECT_EQ(warm.own_tokens, 3 * kBlock);  // of 50 tokens, 49 rows of which were computed

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // RoPE that depends on how long a sequence gets: what one regime leaves on the servers is nothing to another.
-#include "absl/time/clock.h"
-#include "engine/prefill/decode.h"
-#include "engine/prefill/store_back.h"
 #include "gtest/gtest.h"
 #include "tests/engine/prefill/prefill_server_fixture.h"
 
@@ -54,27 +51,13 @@ TEST_F(RopeServerTest, ARequestHasOneRegimeFromItsFirstToken) {
                                              .reach = kReach,
                                              .plan = Plan::Full(Base().layers),
                                              .capture = store.get()});
-  Sampler sampler({.temperature = 0});
-  const auto answer = Decode(*model, *sequence.slab, sampler,
-                             {.run = sequence.run,
-                              .reach = kReach,
-                              .position = static_cast<int64_t>(prompt.size()),
-                              .first = sampler.Choose(LastRow(prefill.logits)).token,
-                              .max_tokens = kAnswer,
-                              .on_token =
-                                  [&](int32_t token) {
-                                    store->Append(absl::MakeConstSpan(&token, 1));
-                                    return true;
-                                  },
-                              .capture = store.get()});
-  ASSERT_TRUE(answer.ok()) << answer.status();
-  ASSERT_EQ(answer->size(), static_cast<size_t>(kAnswer));
-  ASSERT_TRUE(store->Finish(false, absl::Now() + absl::Seconds(30)).ok());
+  const std::vector<int32_t> answer = DecodeStoring(*model, sequence, prompt, prefill, kAnswer, kReach, *store);
+  ASSERT_EQ(answer.size(), static_cast<size_t>(kAnswer));
   std::vector<int32_t> read = prompt;
-  read.insert(read.end(), answer->begin(), answer->end() - 1);
+  read.insert(read.end(), answer.begin(), answer.end() - 1);
   const at::Tensor expected = FullLogits(*model, read);
   for (int64_t i = 0; i < kAnswer; ++i) {
-    EXPECT_EQ((*answer)[i], expected[kLength - 7 + i].argmax().item<int64_t>()) << i;
+    EXPECT_EQ(answer[i], expected[kLength - 7 + i].argmax().item<int64_t>()) << i;
   }
   // And what was stored is what a full prefill of that length has.
   ServerSource own(*cache_, Options(read, 4 * kBlock, model.get(), nullptr));
