@@ -188,11 +188,14 @@ absl::Status Evictor::WriteSpill(Block* block, SpillWork& work) {
   for (size_t first = 0; first < work.writes.size();) {
     // RocksDB copies what it is given: not all of a block at once.
     size_t count = 0;
-    for (uint64_t bytes = 0; first + count < work.writes.size() && (count == 0 || bytes < kMostWriteBytes); ++count) {
+    uint64_t bytes = 0;
+    for (; first + count < work.writes.size() && (count == 0 || bytes < kMostWriteBytes); ++count) {
       bytes += work.writes[first + count].bytes;
       work.row.Add(work.writes[first + count].extent, work.writes[first + count].checksum);
     }
     const absl::Span<const RocksdbTier::ExtentWrite> piece(work.writes.data() + first, count);
+    // There was room for all of it; a compaction that has begun since holds its old files and its new ones for a while.
+    (void)compactor_->AwaitRoom(bytes);
     RETURN_IF_ERROR(core_->disk()->Write(work.row, piece));
     first += count;
 
