@@ -194,7 +194,7 @@ absl::Status Evictor::WriteSpill(Block* block, SpillWork& work) {
       work.row.Add(work.writes[first + count].extent, work.writes[first + count].checksum);
     }
     const absl::Span<const RocksdbTier::ExtentWrite> piece(work.writes.data() + first, count);
-    // There was room for all of it; a compaction that has begun since holds its old files and its new ones for a while.
+    // Else it is refused. For each piece: a compaction holds its old files and its new ones for a while.
     (void)compactor_->AwaitRoom(bytes);
     RETURN_IF_ERROR(core_->disk()->Write(work.row, piece));
     first += count;
@@ -242,8 +242,7 @@ absl::Status Evictor::MakeRoomOnDisk(const TenantEntry& tenant, uint64_t bytes) 
     while (core_->DiskLiveBytes() + batch > budget && EvictOneFromDisk(nullptr)) {
     }
   }
-  (void)ProcessRemovals();             // of which the room may come
-  (void)compactor_->AwaitRoom(bytes);  // else the write will be refused
+  (void)ProcessRemovals();  // of which the room may come
   return core_->DiskLiveBytes() + bytes <= budget ? absl::OkStatus()
                                                   : absl::ResourceExhaustedError("the spill limit is reached");
 }
