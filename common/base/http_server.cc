@@ -1,97 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/base/http_server.h"
 
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/beast/core.hpp>
-#include <boost/beast/http.hpp>
 #include <chrono>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/http_session.h"
 #include "common/base/thread.h"
 
 namespace droidspeak {
 namespace {
 
 namespace asio = boost::asio;
-namespace beast = boost::beast;
-namespace http = boost::beast::http;
 using tcp = asio::ip::tcp;
-using Response = http::response<http::string_body>;
-
-// What sessions share; owned by the server, used on its thread only.
-struct Shared {
-  HttpServer::Routes routes;
-  HttpLimits limits;
-  int open_connections = 0;
-};
-
-Response Answer(const Shared& shared, const http::request<http::empty_body>& request) {
-  HttpResponse answer;
-  const std::string target(request.target());
-  const auto route = shared.routes.find(target.substr(0, target.find('?')));
-  if (request.method() != http::verb::get && request.method() != http::verb::head) {
-    answer = {405, answer.content_type, "only GET and HEAD are allowed\n"};
-  } else if (route == shared.routes.end()) {
-    answer = {404, answer.content_type, "not found\n"};
-  } else {
-    answer = route->second();
-  }
-  Response response(static_cast<http::status>(answer.status), request.version());
-  response.set(http::field::content_type, answer.content_type);
-  response.keep_alive(request.keep_alive());
-  response.body() = std::move(answer.body);
-  response.prepare_payload();
-  if (request.method() == http::verb::head) response.body().clear();
-  return response;
-}
-
-// One connection. Lives as long as an operation on it is under way; every operation has a time-out.
-class Session : public std::enable_shared_from_this<Session> {
- public:
-  Session(tcp::socket socket, Shared& shared) : stream_(std::move(socket)), shared_(shared) {
-    ++shared_.open_connections;
-  }
-  ~Session() { --shared_.open_connections; }
-
-  void Read() {
-    parser_.emplace();
-    parser_->header_limit(static_cast<uint32_t>(shared_.limits.header_bytes));
-    parser_->body_limit(0);
-    stream_.expires_after(std::chrono::milliseconds(shared_.limits.request_timeout_ms));
-    http::async_read(stream_, buffer_, *parser_, [self = shared_from_this()](beast::error_code error, size_t) {
-      if (!error) self->Write();  // else the peer is gone, late or sent what is no small request: closed by destruction
-    });
-  }
-
- private:
-  void Write() {
-    response_ = Answer(shared_, parser_->get());
-    stream_.expires_after(std::chrono::milliseconds(shared_.limits.request_timeout_ms));
-    http::async_write(stream_, response_, [self = shared_from_this()](beast::error_code error, size_t) {
-      if (!error && self->response_.keep_alive()) self->Read();
-    });
-  }
-
-  beast::tcp_stream stream_;
-  Shared& shared_;
-  beast::flat_buffer buffer_{64 * 1024};
-  std::optional<http::request_parser<http::empty_body>> parser_;
-  Response response_;
-};
+using boost::system::error_code;
 
 }  // namespace
 
+// The listener and the thread. The context is shared with the replies that handlers still hold; what they post after
+// Stop() never runs.
 class HttpServer::Impl {
  public:
-  Impl(Routes routes, HttpLimits limits) : shared_{std::move(routes), limits}, acceptor_(context_) {}
+  Impl(Routes routes, HttpLimits limits, ErrorBody error_body)
+      : sessions_{.routes = std::move(routes),
+                  .limits = limits,
+                  .error_body = std::move(error_body),
+                  .context = std::make_shared<asio::io_context>()} {}
 
   absl::Status Bind(const HostPort& address) {
-    beast::error_code error;
-    tcp::resolver resolver(context_);
+    error_code error;
+    tcp::resolver resolver(*sessions_.context);
     const auto found = resolver.resolve(address.host, absl::StrCat(address.port), tcp::resolver::passive, error);
     if (!error) {
       const tcp::endpoint endpoint = found.begin()->endpoint();
@@ -109,25 +54,42 @@ class HttpServer::Impl {
 
   void Serve() {
     Accept();
-    thread_.emplace("http", [this](const std::stop_token&) { context_.run(); });
+    thread_.emplace("http", [this](const std::stop_token& stop) {
+      const std::stop_callback end(stop, [this] { asio::post(*sessions_.context, [this] { End(); }); });
+      sessions_.context->run();
+    });
   }
 
-  void Stop() {
-    context_.stop();
-    thread_.reset();
-    beast::error_code ignored;
-    acceptor_.close(ignored);
+  void Drain() {
+    asio::post(*sessions_.context, [this] {
+      StopAccepting();
+      for (const auto& session : Open()) {
+        if (session->Idle()) session->Close();
+      }
+    });
   }
+
+  // A connection that was accepted before Drain took effect is counted before: both happen on the server's thread.
+  bool WaitIdle(absl::Time deadline) {
+    absl::MutexLock lock(&sessions_.mutex);
+    const auto none = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sessions_.mutex) { return sessions_.count == 0; };
+    return sessions_.mutex.AwaitWithDeadline(absl::Condition(&none), deadline);
+  }
+
+  void Stop() { thread_.reset(); }
 
   const HostPort& address() const { return address_; }
 
  private:
   void Accept() {
-    acceptor_.async_accept([this](beast::error_code error, tcp::socket socket) {
-      if (error == asio::error::operation_aborted) return;
+    acceptor_.async_accept([this](error_code error, tcp::socket socket) {
+      if (!acceptor_.is_open()) return;
       if (error) return AcceptLater();
-      if (shared_.open_connections < shared_.limits.connections) {
-        std::make_shared<Session>(std::move(socket), shared_)->Read();
+      if (sessions_.open.size() < static_cast<size_t>(sessions_.limits.connections)) {
+        const auto session = std::make_shared<HttpSession>(std::move(socket), sessions_);
+        sessions_.open.insert(session);
+        sessions_.Count();
+        session->Start();
       }
       Accept();
     });
@@ -136,22 +98,46 @@ class HttpServer::Impl {
   // After a failed accept, which is most likely one for want of descriptors.
   void AcceptLater() {
     retry_.expires_after(std::chrono::milliseconds(100));
-    retry_.async_wait([this](beast::error_code error) {
-      if (!error) Accept();
+    retry_.async_wait([this](error_code) {
+      if (acceptor_.is_open()) Accept();
     });
   }
 
-  Shared shared_;  // before context_, whose destruction ends the sessions that use it
-  asio::io_context context_{1};
-  tcp::acceptor acceptor_;
-  asio::steady_timer retry_{context_};
+  void StopAccepting() {
+    sessions_.draining = true;
+    error_code ignored;
+    acceptor_.close(ignored);
+    retry_.cancel();
+  }
+
+  // The thread ends when it has no operations left, so that none of them, with the session it owns, stays behind in a
+  // context that replies may keep alive.
+  void End() {
+    StopAccepting();
+    for (const auto& session : Open()) session->Close();
+    work_.reset();
+  }
+
+  // Which Close() changes.
+  std::vector<std::shared_ptr<HttpSession>> Open() const { return {sessions_.open.begin(), sessions_.open.end()}; }
+
+  HttpSessions sessions_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_{sessions_.context->get_executor()};
+  tcp::acceptor acceptor_{*sessions_.context};
+  asio::steady_timer retry_{*sessions_.context};
   HostPort address_;
   std::optional<Thread> thread_;
 };
 
-absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HostPort& address, Routes routes,
-                                                              HttpLimits limits) {
-  auto impl = std::make_unique<Impl>(std::move(routes), limits);
+HttpRoute GetRoute(std::function<HttpResponse()> handler) {
+  return {.handler = [handler = std::move(handler)](const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
+    reply->Send(handler());
+  }};
+}
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HostPort& address, Routes routes, HttpLimits limits,
+                                                              ErrorBody error_body) {
+  auto impl = std::make_unique<Impl>(std::move(routes), limits, std::move(error_body));
   if (absl::Status status = impl->Bind(address); !status.ok()) return status;
   impl->Serve();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
@@ -164,6 +150,14 @@ HttpServer::~HttpServer() {
 
 const HostPort& HttpServer::address() const {
   return impl_->address();
+}
+
+void HttpServer::Drain() {
+  impl_->Drain();
+}
+
+bool HttpServer::WaitIdle(absl::Time deadline) {
+  return impl_->WaitIdle(deadline);
 }
 
 void HttpServer::Stop() {
