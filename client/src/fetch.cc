@@ -192,6 +192,16 @@ int FetchState::Ready(int item) {
   return Wait(item, landed, absl::InfiniteFuture());
 }
 
+bool FetchState::Settled(int item, int blocks) {
+  absl::MutexLock lock(&mutex_);
+  for (int block = 0; block < blocks; ++block) {
+    const Extent extent = extents_[at(item, block)];
+    if (extent == Extent::kMissing) return true;
+    if (extent == Extent::kAwaited || extent == Extent::kVerifying) return false;
+  }
+  return true;
+}
+
 bool FetchState::Verify(int item, int block, uint64_t checksum) const {
   if (!verify_) return true;
   const PlacedItem& placed = items_[item];

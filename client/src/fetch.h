@@ -34,6 +34,7 @@ class FetchState {
   int AcceptedBlocks(absl::Time deadline);
   int Wait(int item, int blocks, absl::Time deadline);
   int Ready(int item);
+  bool Settled(int item, int blocks);
   FetchStats stats() const;
   void SendCancels();
   // Whether no byte will land any more.
@@ -91,6 +92,7 @@ class FetchImpl : public Fetch {
   int AcceptedBlocks(absl::Time deadline) override { return state_->AcceptedBlocks(deadline); }
   int Wait(int item, int blocks, absl::Time deadline) override { return state_->Wait(item, blocks, deadline); }
   int Ready(int item) override { return state_->Ready(item); }
+  bool Settled(int item, int blocks) override { return state_->Settled(item, blocks); }
   bool Cancel(absl::Time deadline) override;
   FetchStats stats() const override { return state_->stats(); }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/model/kv_slab.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/from_blob.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -75,6 +77,59 @@ void KvSlab::Release(SlotRun run) {
     }
   }
   free_[run.first] = run.count;
+}
+
+bool KvSlab::Extend(SlotRun& run, int64_t count) {
+  absl::MutexLock lock(&mutex_);
+  const int64_t end = run.first + run.count, more = count - run.count;
+  if (more <= 0) return true;
+  const auto behind = free_.find(end);
+  if (behind == free_.end() || behind->second < more) return false;
+  const int64_t left = behind->second - more;
+  free_.erase(behind);
+  if (left > 0) free_[end + more] = left;
+  run.count = count;
+  return true;
+}
+
+std::map<int64_t, int64_t> KvSlab::FreeWith(const std::vector<SlotRun>& others) const {
+  std::map<int64_t, int64_t> free;
+  {
+    absl::MutexLock lock(&mutex_);
+    free = free_;
+  }
+  for (const SlotRun& run : others) free[run.first] = run.count;
+  for (auto at = free.begin(); at != free.end();) {
+    const auto next = std::next(at);
+    if (next != free.end() && at->first + at->second == next->first) {
+      at->second += next->second;
+      free.erase(next);
+    } else {
+      at = next;
+    }
+  }
+  return free;
+}
+
+bool KvSlab::CouldAllocate(int64_t count, const std::vector<SlotRun>& others) const {
+  const std::map<int64_t, int64_t> free = FreeWith(others);
+  return std::any_of(free.begin(), free.end(), [count](const auto& run) { return run.second >= count; });
+}
+
+bool KvSlab::CouldExtend(SlotRun run, int64_t count, const std::vector<SlotRun>& others) const {
+  const std::map<int64_t, int64_t> free = FreeWith(others);
+  const auto behind = free.find(run.first + run.count);
+  return behind != free.end() && run.count + behind->second >= count;
+}
+
+void KvSlab::Copy(int64_t from, int64_t to, int64_t count) {
+  const int64_t bytes = count * head_dim_ * DtypeBytes(dtype_);
+  // K and V of a layer lie behind each other, as heads do.
+  at::parallel_for(0, 2 * layers_ * kv_heads_, 1, [&](int64_t first, int64_t end) {
+    for (int64_t part = first; part < end; ++part) {
+      std::memcpy(KAddress(0, part, to), KAddress(0, part, from), bytes);
+    }
+  });
 }
 
 int64_t KvSlab::used_slots() const {

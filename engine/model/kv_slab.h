@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "absl/base/thread_annotations.h"
@@ -38,7 +39,13 @@ class KvSlab {
 
   // First fit; RESOURCE_EXHAUSTED when no run of `count` slots is free.
   [[nodiscard]] absl::StatusOr<SlotRun> Allocate(int64_t count);
+  // Any part of what was allocated.
   void Release(SlotRun run);
+  // Extends `run` to `count` slots where those behind it are free; otherwise false, and nothing has changed.
+  [[nodiscard]] bool Extend(SlotRun& run, int64_t count);
+  // Whether a run of `count` slots could be had, or `run` be extended to them, if `others` were released.
+  [[nodiscard]] bool CouldAllocate(int64_t count, const std::vector<SlotRun>& others) const;
+  [[nodiscard]] bool CouldExtend(SlotRun run, int64_t count, const std::vector<SlotRun>& others) const;
 
   [[nodiscard]] Dtype dtype() const { return dtype_; }
   [[nodiscard]] int64_t layers() const { return layers_; }
@@ -56,6 +63,9 @@ class KvSlab {
   [[nodiscard]] std::byte* KAddress(int64_t layer, int64_t head, int64_t slot) const;
   [[nodiscard]] std::byte* VAddress(int64_t layer, int64_t head, int64_t slot) const;
 
+  // Copies the rows of `count` slots, of all layers, to slots that are none of them. On libtorch's threads.
+  void Copy(int64_t from, int64_t to, int64_t count);
+
   // The placing half of an arrival pass: `extent` is K (pre-RoPE), then V, each [kv_heads, extent_tokens, head_dim]
   // packed in dtype(). Its first `tokens` rows go to slots slot..., K rotated by `rope` at positions position.... Runs
   // on the calling thread only; different (layer, slot) ranges may be placed at the same time.
@@ -64,6 +74,9 @@ class KvSlab {
 
  private:
   KvSlab(const ModelConfig& config, Dtype dtype, int64_t slots, int64_t bytes, std::byte* memory);
+
+  // First slot -> count of what would be free, neighbours merged.
+  [[nodiscard]] std::map<int64_t, int64_t> FreeWith(const std::vector<SlotRun>& others) const;
 
   const Dtype dtype_;
   const int64_t layers_, kv_heads_, head_dim_, slots_, bytes_;

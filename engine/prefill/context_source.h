@@ -46,22 +46,28 @@ class ContextSource {
   // tokens() <= row then.
   [[nodiscard]] virtual at::Tensor E(int64_t layer, int64_t row, int64_t max_rows) = 0;
 
+  // Whether E would return, and PlaceAll, without waiting; what is in this process always does.
+  [[nodiscard]] virtual bool EArrived(int64_t /*layer*/, int64_t /*row*/) { return true; }
+  [[nodiscard]] virtual bool KvArrived() { return true; }
+
+  // What follows does nothing in a source whose context is all there.
+
   // No E is asked for any more.
-  virtual void EndRepair() = 0;
+  virtual void EndRepair() {}
 
   // Places what has arrived, without waiting: called between steps of computing.
-  virtual void Poll() = 0;
+  virtual void Poll() {}
 
   // Waits until `layer` stands in the slab: own rows of a recomputed layer, all rows of a reused one. Only rows below
   // tokens() are written. A loss shows in tokens().
-  virtual void Place(int64_t layer) = 0;
+  virtual void Place(int64_t /*layer*/) {}
 
   // Waits until all that is outstanding is placed or lost: tokens() is final afterwards.
-  virtual void PlaceAll() = 0;
+  virtual void PlaceAll() {}
 
-  [[nodiscard]] virtual SourceStats stats() const = 0;
+  [[nodiscard]] virtual SourceStats stats() const { return {}; }
   // Why tokens() is less than was asked for; empty when it is not.
-  [[nodiscard]] virtual std::string loss() const = 0;
+  [[nodiscard]] virtual std::string loss() const { return ""; }
 };
 
 }  // namespace droidspeak

@@ -111,6 +111,13 @@ int FetchRing::Wait(int index, int blocks) {
   return fetch == nullptr ? 0 : fetch->Wait(item, blocks, deadline_);
 }
 
+bool FetchRing::Settled(int index, int blocks) {
+  if (!started(index)) return false;
+  int item = 0;
+  Fetch* fetch = FetchOf(index, &item);
+  return fetch == nullptr || fetch->Settled(item, blocks);
+}
+
 FetchStats FetchRing::stats() const {
   FetchStats sum;
   for (const Batch& batch : batches_) {

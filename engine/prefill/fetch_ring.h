@@ -48,6 +48,8 @@ class FetchRing {
   // when the others never will arrive. Items that are not started have none.
   [[nodiscard]] int Ready(int index);
   [[nodiscard]] int Wait(int index, int blocks);
+  // Whether Wait would return at once, of an item that is started.
+  [[nodiscard]] bool Settled(int index, int blocks);
   // Extents of a started item, block after block.
   [[nodiscard]] std::byte* Data(int index) const { return staging_.region().data() + offsets_[index]; }
 

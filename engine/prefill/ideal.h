@@ -18,12 +18,6 @@ class IdealSource : public ContextSource {
   int64_t tokens() const override { return tokens_; }
   int64_t own_tokens() const override { return 0; }
   at::Tensor E(int64_t layer, int64_t row, int64_t max_rows) override;
-  void EndRepair() override {}
-  void Poll() override {}
-  void Place(int64_t) override {}
-  void PlaceAll() override {}
-  SourceStats stats() const override { return {}; }
-  std::string loss() const override { return ""; }
 
  private:
   const int64_t tokens_;

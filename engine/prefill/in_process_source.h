@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "engine/prefill/capture.h"
@@ -21,12 +20,8 @@ class InProcessSource : public ContextSource {
   int64_t tokens() const override { return cache_.tokens(); }
   int64_t own_tokens() const override { return own_tokens_; }
   at::Tensor E(int64_t layer, int64_t row, int64_t max_rows) override;
-  void EndRepair() override {}
-  void Poll() override {}
   void Place(int64_t layer) override;
   void PlaceAll() override;
-  SourceStats stats() const override { return {}; }
-  std::string loss() const override { return ""; }
 
  private:
   const ContextCache& cache_;

@@ -37,15 +37,18 @@ ServerSource::ServerSource(RemoteCache& cache, ServerSourceOptions options)
     : cache_(cache),
       options_(std::move(options)),
       block_tokens_(BlockTokens(options_)),
-      offered_blocks_(static_cast<int64_t>(options_.tokens.size()) / block_tokens_) {
+      offered_blocks_(static_cast<int64_t>(options_.tokens.size()) / block_tokens_),
+      resident_blocks_(options_.resident_tokens / block_tokens_) {
   if (options_.own) own_chain_ = ChainOf(*options_.own, options_.tokens);
   if (options_.sender) sender_chain_ = ChainOf(*options_.sender, options_.tokens);
 }
 
-// Own blocks lead: with all layers. From the first missing one on the sender's, as long as all the plan needs is there.
+// Own blocks lead: with all layers, those that are in the slab already before all. From the first missing one on the
+// sender's, as long as all the plan needs is there.
 void ServerSource::LookUp(const Plan& plan) {
-  int64_t block = 0;
-  if (options_.own) {
+  looked_up_ = true;
+  int64_t block = resident_blocks_;
+  if (options_.own && block < offered_blocks_) {
     const std::vector<int64_t> all = AllLayers(plan.layers());
     const std::vector<BlockCoverage> own = cache_.client().Coverage(*options_.own, own_chain_);
     while (block < static_cast<int64_t>(own.size()) && HasAll(own[block].kv, all) &&
@@ -64,15 +67,18 @@ void ServerSource::LookUp(const Plan& plan) {
     if (block < offered_blocks_) loss_ = "missing";
   }
   tokens_ = block * block_tokens_;
+  // Resident rows need not fill a block when nothing follows them.
+  if (tokens_ < options_.resident_tokens) tokens_ = own_tokens_ = options_.resident_tokens;
 }
 
 std::vector<FetchItem> ServerSource::Items(const Plan& plan) const {
+  const int resident = static_cast<int>(resident_blocks_);
   const int own = static_cast<int>(own_tokens_ / block_tokens_);
   const int all = static_cast<int>(tokens_ / block_tokens_);
   std::vector<FetchItem> items;
   const auto add = [&](bool of_sender, Kind kind, int64_t layer) {
-    const int first = of_sender ? own : 0;
-    const int blocks = of_sender ? all - own : own;
+    const int first = of_sender ? own : resident;
+    const int blocks = (of_sender ? all : own) - first;
     if (blocks == 0) return;
     items.push_back({of_sender ? &*options_.sender : &*options_.own, of_sender ? &sender_chain_ : &own_chain_, kind,
                      static_cast<int>(layer), first, blocks});
@@ -92,7 +98,8 @@ std::vector<FetchItem> ServerSource::Items(const Plan& plan) const {
 
 absl::Status ServerSource::Begin(const Plan& plan, const ContextTarget& target) {
   target_ = target;
-  LookUp(plan);
+  deadline_ = absl::Now() + options_.deadline;
+  if (!looked_up_) LookUp(plan);
   std::vector<FetchItem> items = Items(plan);
   if (items.empty()) return absl::OkStatus();
   int64_t sum = 0, largest = 0;
@@ -104,7 +111,7 @@ absl::Status ServerSource::Begin(const Plan& plan, const ContextTarget& target) 
   absl::StatusOr<Staging> staging = cache_.AllocateStaging(static_cast<uint64_t>(bytes));
   if (!staging.ok()) {
     loss_ = "no staging memory";
-    tokens_ = own_tokens_ = 0;
+    tokens_ = own_tokens_ = options_.resident_tokens;
     return absl::OkStatus();
   }
   done_.assign(items.size(), 0);
@@ -112,8 +119,7 @@ absl::Status ServerSource::Begin(const Plan& plan, const ContextTarget& target) 
   for (size_t index = 0; index < items.size(); ++index) {
     if (items[index].kind == Kind::kE) e_item_[items[index].layer] = static_cast<int>(index);
   }
-  ring_ = std::make_unique<FetchRing>(cache_.client(), *std::move(staging), std::move(items),
-                                      absl::Now() + options_.deadline);
+  ring_ = std::make_unique<FetchRing>(cache_.client(), *std::move(staging), std::move(items), deadline_);
   ring_->Start();
   return absl::OkStatus();
 }
@@ -162,6 +168,23 @@ at::Tensor ServerSource::E(int64_t layer, int64_t row, int64_t max_rows) {
   const Layout& layout = item.ns->layout;
   return at::from_blob(ring_->Data(index) + from * item.extent_bytes(), {blocks * block_tokens_, layout.hidden},
                        ScalarType(layout.e));
+}
+
+// What has not come by the deadline is not waited for either.
+bool ServerSource::EArrived(int64_t layer, int64_t row) {
+  if (ring_ == nullptr || e_item_[layer] < 0) return true;
+  const int index = e_item_[layer];
+  const int from = static_cast<int>(row / block_tokens_) - ring_->item(index).first_block;
+  return ring_->Settled(index, from + 1) || absl::Now() >= deadline_;
+}
+
+bool ServerSource::KvArrived() {
+  if (ring_ == nullptr) return true;
+  for (int index = 0; index < ring_->items(); ++index) {
+    if (done_[index] || ring_->item(index).kind != Kind::kKv) continue;
+    if (!ring_->Settled(index, NeededBlocks(index))) return absl::Now() >= deadline_;
+  }
+  return true;
 }
 
 void ServerSource::EndRepair() {

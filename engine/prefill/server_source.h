@@ -16,10 +16,12 @@
 namespace droidspeak {
 
 struct ServerSourceOptions {
-  absl::Span<const int32_t> tokens;       // of the context; its full blocks are looked up
+  absl::Span<const int32_t> tokens;       // of the context; its full blocks are looked up. Read by the constructor only
   std::optional<NamespaceHandle> own;     // the receiver's namespace; without it none of its blocks are used
   std::vector<int64_t> own_e_layers;      // own blocks without E of these count as missing (the model is a sender)
   std::optional<NamespaceHandle> sender;  // without it only own blocks are used
+  // Leading rows that stand in the target's slots already, the receiver's own, exact in all layers; at most `tokens`.
+  int64_t resident_tokens = 0;
   absl::Duration deadline = absl::Seconds(10);  // from Begin on; what has not arrived by then is lost
   // Staging of a request is at most this, or what its largest item needs.
   int64_t max_staging_bytes = 512 << 20;
@@ -32,11 +34,17 @@ class ServerSource : public ContextSource {
  public:
   ServerSource(RemoteCache& cache, ServerSourceOptions options);
 
+  // Asks the servers what they have of what `plan` needs: tokens() and own_tokens() tell, before anything is moved.
+  // Begin does so unless it has been done.
+  void LookUp(const Plan& plan);
+
   // Never fails for the servers' reasons: what can't be had shows in tokens().
   absl::Status Begin(const Plan& plan, const ContextTarget& target) override;
   int64_t tokens() const override { return tokens_; }
   int64_t own_tokens() const override { return own_tokens_; }
   at::Tensor E(int64_t layer, int64_t row, int64_t max_rows) override;
+  bool EArrived(int64_t layer, int64_t row) override;
+  bool KvArrived() override;
   void EndRepair() override;
   void Poll() override;
   void Place(int64_t layer) override;
@@ -48,7 +56,6 @@ class ServerSource : public ContextSource {
   [[nodiscard]] int64_t offered_tokens() const { return offered_blocks_ * block_tokens_; }
 
  private:
-  void LookUp(const Plan& plan);
   [[nodiscard]] std::vector<FetchItem> Items(const Plan& plan) const;
   [[nodiscard]] int NeededBlocks(int index) const;  // of the item, below tokens()
   void PlaceArrived();
@@ -62,8 +69,11 @@ class ServerSource : public ContextSource {
   const ServerSourceOptions options_;
   const int64_t block_tokens_;
   const int64_t offered_blocks_;
+  const int64_t resident_blocks_;
+  absl::Time deadline_ = absl::InfiniteFuture();  // since Begin
   std::vector<Digest> own_chain_, sender_chain_;
   ContextTarget target_;
+  bool looked_up_ = false;
   int64_t tokens_ = 0;
   int64_t own_tokens_ = 0;
   std::string loss_;

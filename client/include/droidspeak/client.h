@@ -95,6 +95,9 @@ class Fetch {
   [[nodiscard]] virtual int Wait(int item, int blocks, absl::Time deadline) = 0;
   // The same without waiting: leading blocks of `item` that have arrived and verified so far.
   [[nodiscard]] virtual int Ready(int item) = 0;
+  // Whether Wait would return without waiting: none of these blocks, or none before one that never comes, is on its
+  // way.
+  [[nodiscard]] virtual bool Settled(int item, int blocks) = 0;
   // Stops the transfer and waits (at most until `deadline`) until no byte will land any more; true when that is proven.
   virtual bool Cancel(absl::Time deadline) = 0;
   [[nodiscard]] virtual FetchStats stats() const = 0;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/model/kv_slab.h"
 
+#include <ATen/ops/equal.h>
+#include <ATen/ops/randn_like.h>
 #include <gtest/gtest.h>
 
 #include "tests/engine/model/fixture.h"
@@ -55,6 +57,37 @@ TEST(KvSlabTest, ReleasedNeighboursBecomeOneRunInAnyOrder) {
     ASSERT_TRUE(all.ok());
     slab->Release(*all);
   }
+}
+
+TEST(KvSlabTest, ARunGrowsWhereTheNextSlotsAreFree) {
+  const auto slab = KvSlab::Create(Shape(), Dtype::kFloat32, 100, 1 << 20).value();
+  SlotRun a = slab->Allocate(20).value(), b = slab->Allocate(30).value();
+  EXPECT_FALSE(slab->Extend(a, 21));
+  EXPECT_EQ(a.count, 20);
+  EXPECT_TRUE(slab->Extend(b, 80));
+  EXPECT_EQ(slab->used_slots(), 100);
+  EXPECT_FALSE(slab->Extend(b, 81));
+  slab->Release({.first = b.first + 30, .count = 50});  // a part
+  b.count = 30;
+  slab->Release(b);
+  EXPECT_TRUE(slab->Extend(a, 100));
+  slab->Release(a);
+  EXPECT_EQ(slab->used_slots(), 0);
+}
+
+TEST(KvSlabTest, RowsAreCopiedInAllLayersAndHeads) {
+  const auto slab = KvSlab::Create(Shape(), Dtype::kFloat32, 50, 1 << 20).value();
+  for (int64_t layer = 0; layer < slab->layers(); ++layer) {
+    slab->K(layer).copy_(at::randn_like(slab->K(layer)));
+    slab->V(layer).copy_(at::randn_like(slab->V(layer)));
+  }
+  const at::Tensor before = slab->V(0).narrow(1, 0, 5).clone();
+  slab->Copy(5, 30, 12);
+  for (int64_t layer = 0; layer < slab->layers(); ++layer) {
+    EXPECT_TRUE(at::equal(slab->K(layer).narrow(1, 30, 12), slab->K(layer).narrow(1, 5, 12))) << layer;
+    EXPECT_TRUE(at::equal(slab->V(layer).narrow(1, 30, 12), slab->V(layer).narrow(1, 5, 12))) << layer;
+  }
+  EXPECT_TRUE(at::equal(slab->V(0).narrow(1, 0, 5), before));
 }
 
 }  // namespace

@@ -153,8 +153,6 @@ class LossySource : public ContextSource {
     }
     return row >= end ? at::Tensor() : inner_.E(layer, row, end - row);
   }
-  void EndRepair() override {}
-  void Poll() override {}
   void Place(int64_t layer) override {
     if (pending_.erase(layer) == 0) return;
     if (!e_ && layer == layer_) tokens_ = std::min(tokens_, row_);

@@ -33,6 +33,8 @@ class InterruptedSource : public ContextSource {
     if (when_ == When::kSecondE && ++e_calls_ == 2) event_();
     return inner_.E(layer, row, kBlock);
   }
+  bool EArrived(int64_t layer, int64_t row) override { return inner_.EArrived(layer, row); }
+  bool KvArrived() override { return inner_.KvArrived(); }
   void EndRepair() override { inner_.EndRepair(); }
   void Poll() override { inner_.Poll(); }
   void Place(int64_t layer) override { inner_.Place(layer); }
