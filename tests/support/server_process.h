@@ -12,6 +12,8 @@
 
 namespace droidspeak {
 
+class ChildProcess;
+
 // A folder that goes with the object.
 class TemporaryFolder {
  public:
@@ -40,7 +42,7 @@ class ServerProcess {
   const std::string& data() const { return data_; }
   const std::string& admin() const { return admin_; }
   const std::string& local_socket() const { return local_socket_; }
-  pid_t pid() const { return pid_; }
+  pid_t pid() const;
 
   // Sends a signal.
   void Signal(int signal) const;
@@ -53,10 +55,9 @@ class ServerProcess {
 
  private:
   ServerProcess() = default;
-  int Reap();
 
   TemporaryFolder folder_;
-  pid_t pid_ = -1;
+  std::unique_ptr<ChildProcess> process_;
   std::string listen_, data_, admin_, local_socket_;
 };
 
