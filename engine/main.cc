@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   commands.push_back(droidspeak::MakeGenerate(app));
   commands.push_back(droidspeak::MakeFill(app));
   commands.push_back(droidspeak::MakeEvaluate(app));
+  commands.push_back(droidspeak::MakeServe(app));
   app.require_subcommand(1);
   if (const std::optional<int> code = program.Parse(argc, argv)) return *code;
   for (const auto& command : commands) {

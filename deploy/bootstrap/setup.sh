@@ -9,6 +9,7 @@
 #   setup.sh rdma     what ./dev rdma-test needs
 #   setup.sh peers    the other caches that ./dev bench peers compares with (6.4 GB)
 #   setup.sh transformers   what ./dev bench engine compares with (4.7 GB)
+#   setup.sh openai  the client that tests of the served API use (60 MB)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${DROIDSPEAK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/droidspeak}
@@ -113,7 +114,7 @@ setup_wheels() {
 
 # setup_environment NAME LIST SIZE: what the list names, in a virtual environment, $cache/NAME.
 setup_environment() {
-  local environment=$cache/$1 list=$here/../../bench/$2/requirements.txt size=$3 stamp
+  local environment=$cache/$1 list=$here/../../$2 size=$3 stamp
   stamp=$(sha256sum <"$list" | cut -d ' ' -f 1)
   mkdir -p "$cache"
   exec 9>"$cache/lock"
@@ -138,11 +139,15 @@ case ${1-all} in
   lint | bench | soak | rdma) setup_packages "packages-$1.txt" ;;
   peers)
     setup_packages packages-peers.txt
-    setup_environment peers peers "6.4 GB"
+    setup_environment peers bench/peers/requirements.txt "6.4 GB"
     ;;
   transformers)
-    setup_packages packages-transformers.txt
-    setup_environment transformers engine "4.7 GB"
+    setup_packages packages-venv.txt
+    setup_environment transformers bench/engine/requirements.txt "4.7 GB"
     ;;
-  *) die "unknown argument '$1', expected nothing, lint, bench, soak, rdma, peers or transformers" ;;
+  openai)
+    setup_packages packages-venv.txt
+    setup_environment openai tests/engine/commands/requirements-openai.txt "60 MB"
+    ;;
+  *) die "unknown argument '$1', expected nothing, lint, bench, soak, rdma, peers, transformers or openai" ;;
 esac

@@ -22,5 +22,6 @@ class Command {
 [[nodiscard]] std::unique_ptr<Command> MakeGenerate(CLI::App& program);
 [[nodiscard]] std::unique_ptr<Command> MakeFill(CLI::App& program);
 [[nodiscard]] std::unique_ptr<Command> MakeEvaluate(CLI::App& program);
+[[nodiscard]] std::unique_ptr<Command> MakeServe(CLI::App& program);
 
 }  // namespace droidspeak

@@ -2,13 +2,10 @@
 // droidspeak-engine fill: a sender reads the contexts of a data set and leaves its KV and E on the cache servers.
 #include <cstdio>
 #include <iostream>
-#include <set>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "common/base/status.h"
 #include "engine/commands/command.h"
 #include "engine/commands/evaluation_progress.h"
@@ -33,7 +30,6 @@ class Fill : public Command {
     double seconds = 0;
   };
 
-  absl::StatusOr<std::vector<int64_t>> ELayers(int64_t layers) const;
   absl::StatusOr<Totals> FillAll(const Model& model, const Tokenizer& tokenizer, const PromptTemplate& prompt,
                                  std::vector<Sample> samples) const;
   void Print(const Totals& totals) const;
@@ -60,27 +56,9 @@ Fill::Fill(CLI::App& program)
   app_->add_flag("--json", json_, "print one JSON object");
 }
 
-absl::StatusOr<std::vector<int64_t>> Fill::ELayers(int64_t layers) const {
-  std::set<int64_t> chosen;
-  if (keep_e_ == "none") return std::vector<int64_t>();
-  if (keep_e_ == "all") {
-    for (int64_t layer = 0; layer < layers; ++layer) chosen.insert(layer);
-  } else {
-    for (const absl::string_view part : absl::StrSplit(keep_e_, ',')) {
-      int64_t layer = 0;
-      if (!absl::SimpleAtoi(part, &layer) || layer < 0 || layer >= layers) {
-        return UsageStatus(absl::StrCat("--keep-e ", keep_e_, ": '", part,
-                                        "' is no layer; expected all, none or layers below ", layers, " such as 4,12"));
-      }
-      chosen.insert(layer);
-    }
-  }
-  return std::vector<int64_t>(chosen.begin(), chosen.end());
-}
-
 absl::StatusOr<Fill::Totals> Fill::FillAll(const Model& model, const Tokenizer& tokenizer, const PromptTemplate& prompt,
                                            std::vector<Sample> samples) const {
-  ASSIGN_OR_RETURN(const std::vector<int64_t> e_layers, ELayers(model.config().layers));
+  ASSIGN_OR_RETURN(const std::vector<int64_t> e_layers, ParseKeepE(keep_e_, model.config().layers));
   ASSIGN_OR_RETURN(const std::vector<Question> questions,
                    EncodeQuestions(tokenizer, prompt, std::move(samples), model.config(), ReadAs::kSender));
   ASSIGN_OR_RETURN(const std::unique_ptr<RemoteCache> servers, RemoteCache::Connect(engine_.servers, engine_.tls));

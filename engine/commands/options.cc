@@ -9,8 +9,11 @@
 #include <filesystem>
 #include <iostream>
 #include <limits>
+#include <set>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/config.h"
 #include "common/base/files.h"
 #include "common/base/status.h"
@@ -50,6 +53,23 @@ int Report(const std::string& command, const absl::Status& status) {
   if (status.ok()) return kExitOk;
   std::cerr << "droidspeak-engine " << command << ": " << status.message() << std::endl;
   return status.GetPayload(kUsagePayload).has_value() ? kExitUsage : kExitFailed;
+}
+
+absl::StatusOr<std::vector<int64_t>> ParseKeepE(const std::string& text, int64_t layers) {
+  std::set<int64_t> chosen;
+  if (text == "all") {
+    for (int64_t layer = 0; layer < layers; ++layer) chosen.insert(layer);
+  } else if (text != "none") {
+    for (const absl::string_view part : absl::StrSplit(text, ',')) {
+      int64_t layer = 0;
+      if (!absl::SimpleAtoi(part, &layer) || layer < 0 || layer >= layers) {
+        return UsageStatus(absl::StrCat("--keep-e ", text, ": '", part,
+                                        "' is no layer; expected all, none or layers below ", layers, " such as 4,12"));
+      }
+      chosen.insert(layer);
+    }
+  }
+  return std::vector<int64_t>(chosen.begin(), chosen.end());
 }
 
 absl::Status CheckFolderOf(const std::string& flag, const std::string& file) {

@@ -45,6 +45,9 @@ struct PlanOptions {
   [[nodiscard]] absl::StatusOr<std::vector<Plan>> Parse(int64_t layers) const;
 };
 
+// --keep-e: "all", "none" or "4,12", ascending and each once. What can't be is a usage error.
+[[nodiscard]] absl::StatusOr<std::vector<int64_t>> ParseKeepE(const std::string& text, int64_t layers);
+
 // OK if a file can be made in the folder of `file`, which `flag` names: better known before everything has been
 // computed.
 [[nodiscard]] absl::Status CheckFolderOf(const std::string& flag, const std::string& file);
