@@ -62,11 +62,12 @@ void FetchState::Start(const std::shared_ptr<FetchState>& self, absl::Duration d
       request.blocks.push_back(blocks_[block]);
       request.slots.push_back(slots_[block]);
     }
+    const uint64_t id = request.request_id;
     {
       absl::MutexLock lock(&mutex_);
-      states_[i].request_id = request.request_id;
+      states_[i].request_id = id;
     }
-    part.link->Submit(request.request_id, std::make_shared<Part>(self, i), std::move(request));
+    part.link->Submit(id, std::make_shared<Part>(self, i), std::move(request));
   }
 }
 

@@ -29,6 +29,7 @@ class Serve : public Command {
 
  private:
   absl::Status CheckOptions();
+  absl::StatusOr<std::vector<ServingAdapter>> Adapters() const;
   absl::StatusOr<std::vector<ServingSender>> Senders() const;
 
   CLI::App* app_;
@@ -36,6 +37,7 @@ class Serve : public Command {
   CLI::Option* runs_option_;
   ServingOptions options_;
   PlanOptions plans_;
+  std::vector<std::string> adapters_;
   std::vector<std::string> senders_;
   bool json_ = false;
 };
@@ -47,6 +49,10 @@ Serve::Serve(CLI::App& program) : app_(program.add_subcommand("serve", "answer c
   options_.max_waiting = 256;
   app_->add_option("--model", options_.model, "DIR[+ADAPTER_DIR] of the model")->required();
   app_->add_option("--served-model-name", options_.served_name, "its name in the API (that of its folder)");
+  app_->add_option("--adapter", adapters_, "a LoRA adapter of the model, and its name in the API; any number")
+      ->type_name("NAME=DIR")
+      ->allow_extra_args(false)
+      ->take_all();
   AddHostPortOption(*app_, "--http", options_.http, "where the API listens")->capture_default_str();
   app_->add_option("--api-key-file", options_.api_key_file, "file with the keys that clients may have, one a line")
       ->type_name("FILE");
@@ -98,10 +104,23 @@ absl::StatusOr<std::vector<ServingSender>> Serve::Senders() const {
   return senders;
 }
 
+absl::StatusOr<std::vector<ServingAdapter>> Serve::Adapters() const {
+  std::vector<ServingAdapter> adapters;
+  for (const std::string& text : adapters_) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
+      return UsageStatus(absl::StrCat("--adapter: '", text, "'; expected NAME=DIR"));
+    }
+    adapters.push_back({.name = text.substr(0, equals), .dir = text.substr(equals + 1)});
+  }
+  return adapters;
+}
+
 absl::Status Serve::CheckOptions() {
   if (!senders_.empty() && options_.engine.servers.empty()) {
     return UsageStatus("--sender needs --servers: a sender's cache is read from there");
   }
+  ASSIGN_OR_RETURN(options_.adapters, Adapters());
   ASSIGN_OR_RETURN(options_.senders, Senders());
   return absl::OkStatus();
 }

@@ -53,10 +53,12 @@ class Serving::Parts {
 
   [[nodiscard]] const HttpServer& http() const { return *http_; }
   [[nodiscard]] const Scheduler& scheduler() const { return *scheduler_; }
-  [[nodiscard]] const std::string& served_name() const { return served_name_; }
+  [[nodiscard]] const std::string& served_name() const { return served_[0].name; }
 
  private:
   absl::Status Check(const ServingOptions& options);
+  absl::Status CheckAdapters(const std::vector<ServingAdapter>& adapters);
+  absl::Status LoadAdapters(const std::vector<ServingAdapter>& adapters);
   absl::Status LoadText();
   absl::Status OpenCaches(const ServingOptions& options);
   absl::Status StartScheduler(const ServingOptions& options);
@@ -68,7 +70,7 @@ class Serving::Parts {
   ApiModelText text_;
   std::vector<Plan> plans_;  // of the senders
   std::vector<std::string> api_keys_;
-  std::string served_name_;
+  std::vector<ServedModel> served_;  // the model, then its adapters
   std::vector<int64_t> e_layers_;
   std::shared_ptr<const ChatTemplate> chat_template_;
   std::unique_ptr<RemoteCache> cache_;
@@ -83,7 +85,11 @@ class Serving::Parts {
 absl::Status Serving::Parts::Check(const ServingOptions& options) {
   ASSIGN_OR_RETURN(const ModelPath path, ParseModelPath(options.model));
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(path.dir));
-  served_name_ = options.served_name.empty() ? FolderName(path.dir) : options.served_name;
+  served_.push_back({.name = options.served_name.empty() ? FolderName(path.dir) : options.served_name});
+  if (!options.adapters.empty() && !path.adapter.empty()) {
+    return UsageStatus(absl::StrCat("--adapter: expected a --model without an adapter, not '", options.model, "'"));
+  }
+  RETURN_IF_ERROR(CheckAdapters(options.adapters));
   ASSIGN_OR_RETURN(e_layers_, ParseKeepE(options.keep_e, config.layers));
   for (const ServingSender& given : options.senders) {
     PlanOptions plan;
@@ -97,6 +103,24 @@ absl::Status Serving::Parts::Check(const ServingOptions& options) {
   }
   if (!options.api_key_file.empty()) {
     ASSIGN_OR_RETURN(api_keys_, ReadApiKeys(options.api_key_file));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Serving::Parts::CheckAdapters(const std::vector<ServingAdapter>& adapters) {
+  for (const ServingAdapter& adapter : adapters) {
+    const auto same = [&](const ServedModel& other) { return other.name == adapter.name; };
+    if (std::any_of(served_.begin(), served_.end(), same)) {
+      return UsageStatus(absl::StrCat("--adapter: '", adapter.name, "' is the name of two models"));
+    }
+    served_.push_back({.name = adapter.name});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Serving::Parts::LoadAdapters(const std::vector<ServingAdapter>& adapters) {
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    ASSIGN_OR_RETURN(served_[i + 1].adapter, RuntimeAdapter::Load(adapters[i].dir, model_));
   }
   return absl::OkStatus();
 }
@@ -118,16 +142,18 @@ absl::Status Serving::Parts::OpenCaches(const ServingOptions& options) {
   if (options.engine.servers.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(cache_, RemoteCache::Connect(options.engine.servers, options.engine.tls));
   const int64_t block_tokens = options.engine.block_tokens;
-  ASSIGN_OR_RETURN(ModelNamespaces own,
-                   cache_->OpenModel(options.model, model_->config(), model_->dtype(), block_tokens));
+  for (ServedModel& served : served_) {
+    const std::string spec =
+        served.adapter == nullptr ? options.model : absl::StrCat(options.model, "+", served.adapter->dir());
+    ASSIGN_OR_RETURN(served.own, cache_->OpenModel(spec, model_->config(), model_->dtype(), block_tokens));
+  }
   std::vector<ContextSender> senders;
   for (size_t i = 0; i < options.senders.size(); ++i) {
     ASSIGN_OR_RETURN(ContextSender sender, OpenSender(options.senders[i], plans_[i], *model_, *cache_, block_tokens));
     senders.push_back(std::move(sender));
   }
   stores_ = std::make_unique<StoreQueue>(*cache_, model_->config());
-  contexts_ =
-      std::make_unique<ContextOpener>(*cache_, model_->config().layers, std::move(own), e_layers_, std::move(senders));
+  contexts_ = std::make_unique<ContextOpener>(*cache_, model_->config().layers, e_layers_, std::move(senders));
   return absl::OkStatus();
 }
 
@@ -150,7 +176,7 @@ absl::Status Serving::Parts::StartScheduler(const ServingOptions& options) {
 }
 
 absl::Status Serving::Parts::StartApi(const ServingOptions& options) {
-  api_ = std::make_unique<Api>(ApiOptions{.model_name = served_name_,
+  api_ = std::make_unique<Api>(ApiOptions{.models = &served_,
                                           .vocab_size = model_->config().vocab_size,
                                           .text = text_,
                                           .chat_template = chat_template_,
@@ -168,6 +194,7 @@ absl::Status Serving::Parts::Start(const ServingOptions& options) {
   RETURN_IF_ERROR(Check(options));
   ASSIGN_OR_RETURN(const Dtype dtype, options.engine.ParsedDtype());
   ASSIGN_OR_RETURN(model_, Model::Load(options.model, dtype));
+  RETURN_IF_ERROR(LoadAdapters(options.adapters));
   RETURN_IF_ERROR(LoadText());
   RETURN_IF_ERROR(OpenCaches(options));
   RETURN_IF_ERROR(StartScheduler(options));

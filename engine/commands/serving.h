@@ -21,12 +21,19 @@ struct ServingSender {
   std::string plan;
 };
 
+// An adapter of the model, chosen by its name in the API.
+struct ServingAdapter {
+  std::string name;
+  std::string dir;
+};
+
 struct ServingOptions {
   EngineOptions engine;
   std::string model;
   std::string served_name;  // empty: the model's folder
   HostPort http;
   std::string api_key_file;  // empty: everybody is served
+  std::vector<ServingAdapter> adapters;
   std::vector<ServingSender> senders;
   uint64_t kv_bytes = 0;  // of the KV slab
   int64_t max_running = 0;

@@ -24,7 +24,7 @@ std::vector<int64_t> LastRows(absl::Span<const Row> rows) {
 }
 
 std::vector<Row> MakeRows(absl::Span<const int32_t> tokens, int64_t first_position, int64_t first_slot,
-                          const Rope& rope, int32_t sequence) {
+                          const Rope& rope, int32_t sequence, const RuntimeAdapter* adapter) {
   std::vector<Row> rows(tokens.size());
   for (size_t i = 0; i < tokens.size(); ++i) {
     const int64_t position = first_position + static_cast<int64_t>(i);
@@ -32,7 +32,8 @@ std::vector<Row> MakeRows(absl::Span<const int32_t> tokens, int64_t first_positi
                .position = static_cast<int32_t>(position),
                .sequence = sequence,
                .slot = first_slot + position,
-               .rope = &rope};
+               .rope = &rope,
+               .adapter = adapter};
   }
   return rows;
 }

@@ -16,6 +16,8 @@
 
 namespace droidspeak {
 
+class RuntimeAdapter;
+
 // One token of one sequence. Its key and value go to `slot`; it attends to slots slot - position ... slot (fewer under
 // a sliding window), so a sequence holds one contiguous run and everything before `position` is there already.
 struct Row {
@@ -24,6 +26,8 @@ struct Row {
   int32_t sequence = 0;  // any number; rows of one sequence stand together
   int64_t slot = 0;
   const Rope* rope = nullptr;  // of the model, for the sequence's reach; outlives the forward
+  // Of the model, one for all rows of a sequence; outlives the forward. Null: the model as it is.
+  const RuntimeAdapter* adapter = nullptr;
 };
 
 // What a layer's projections gave for the rows of a batch, in the run's dtype, valid during the call only.
@@ -73,7 +77,8 @@ struct ForwardResult {
 [[nodiscard]] std::vector<int64_t> LastRows(absl::Span<const Row> rows);
 // Rows of one sequence whose run starts at slot `first_slot`: tokens[i] at position first_position + i.
 [[nodiscard]] std::vector<Row> MakeRows(absl::Span<const int32_t> tokens, int64_t first_position, int64_t first_slot,
-                                        const Rope& rope, int32_t sequence = 0);
+                                        const Rope& rope, int32_t sequence = 0,
+                                        const RuntimeAdapter* adapter = nullptr);
 
 // Runs it. `slab` must have the model's shape and dtype. Invalid rows or ranges are INVALID_ARGUMENT; no exception
 // leaves. Forwards may run at the same time on one slab if their runs of slots are disjoint.

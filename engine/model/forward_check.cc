@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "common/base/text.h"
+#include "engine/model/runtime_adapter.h"
 #include "engine/model/torch_types.h"
 
 namespace droidspeak {
@@ -31,6 +32,7 @@ absl::Status CheckRow(const Model& model, const KvSlab& slab, const Row& row, bo
       row.rope->max_positions() != config.max_positions) {
     return Bad("a row without the model's rotary embedding");
   }
+  if (row.adapter != nullptr && &row.adapter->base() != &model) return Bad("a row with another model's adapter");
   return absl::OkStatus();
 }
 
@@ -45,9 +47,10 @@ absl::Status CheckRows(const Model& model, const KvSlab& slab, const ForwardInpu
       continue;
     }
     const Row& before = input.rows[i - 1];
-    if (row.position != before.position + 1 || row.slot != before.slot + 1 || row.rope != before.rope) {
+    if (row.position != before.position + 1 || row.slot != before.slot + 1 || row.rope != before.rope ||
+        row.adapter != before.adapter) {
       return Bad(absl::StrCat("row ", i, " of sequence ", row.sequence,
-                              ": position, slot or rotary embedding does not follow the row before"));
+                              ": position, slot, rotary embedding or adapter does not follow the row before"));
     }
   }
   for (size_t i = 0; i < input.wanted.size(); ++i) {

@@ -56,9 +56,17 @@ ForwardPass::ForwardPass(const Model& model, KvSlab& slab, const ForwardInput& i
 
 void ForwardPass::MakeRuns() {
   runs_.clear();
+  adapters_.clear();
   for (size_t i = 0; i < query_rows_.size(); ++i) {
     const Row& row = input_.rows[query_rows_[i]];
     const int64_t base = row.slot - row.position;
+    const auto at = static_cast<int64_t>(i);
+    if (!adapters_.empty() && adapters_.back().adapter == row.adapter &&
+        adapters_.back().first + adapters_.back().count == at) {
+      ++adapters_.back().count;
+    } else if (row.adapter != nullptr) {
+      adapters_.push_back({.first = at, .count = 1, .adapter = row.adapter});
+    }
     if (i > 0) {
       AttentionRun& run = runs_.back();
       const Row& before = input_.rows[query_rows_[i - 1]];
@@ -67,8 +75,7 @@ void ForwardPass::MakeRuns() {
         continue;
       }
     }
-    runs_.push_back(
-        {.first_row = static_cast<int64_t>(i), .count = 1, .first_position = row.position, .base_slot = base});
+    runs_.push_back({.first_row = at, .count = 1, .first_position = row.position, .base_slot = base});
   }
 }
 
@@ -119,6 +126,20 @@ void ForwardPass::NormHeads(const at::Tensor& rows, int64_t heads, const at::Ten
   });
 }
 
+at::Tensor ForwardPass::Multiply(int64_t layer, Product product, const at::Tensor& x, int64_t first,
+                                 int64_t count) const {
+  const FusedWeight fused = model_.layer(layer).Of(product);
+  at::Tensor y = Linear(x, *fused.weight, *fused.bias, first, count);
+  for (const AdapterRun& run : adapters_) {
+    run.adapter->AddTo(layer, product, x.narrow(0, run.first, run.count), first, y.narrow(0, run.first, run.count));
+  }
+  return y;
+}
+
+at::Tensor ForwardPass::Multiply(int64_t layer, Product product, const at::Tensor& x) const {
+  return Multiply(layer, product, x, 0, model_.layer(layer).Of(product).weight->size(0));
+}
+
 absl::Status ForwardPass::StoreKv(int64_t layer, const at::Tensor& kv) {
   NormHeads(kv, slab_.kv_heads(), model_.layer(layer).k_norm);
   const int64_t heads = slab_.kv_heads(), head_dim = slab_.head_dim(), half = heads * head_dim;
@@ -155,19 +176,18 @@ void ForwardPass::RotateQ(int64_t layer, const at::Tensor& q) {
 }
 
 void ForwardPass::Finish(int64_t layer, const at::Tensor& q) {
-  const LayerWeights& weights = model_.layer(layer);
   RotateQ(layer, q);
   at::Tensor attended = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
   for (const AttentionRun& run : runs_) Attend(q, slab_, layer, model_.config().windows[layer], run, attended);
-  pending_ = Linear(attended, weights.o, weights.o_bias);
-  const at::Tensor normed = AddNorm(weights.post_norm);
-  const at::Tensor gate_up = Linear(normed, weights.gate_up, weights.gate_up_bias);
+  pending_ = Multiply(layer, Product::kO, attended);
+  const at::Tensor normed = AddNorm(model_.layer(layer).post_norm);
+  const at::Tensor gate_up = Multiply(layer, Product::kGateUp, normed);
   const int64_t wide = gate_up.size(1) / 2;
   const at::Tensor product = at::empty({gate_up.size(0), wide}, gate_up.options());
   const Rows gate(gate_up), up(gate_up.narrow(1, wide, wide)), to(product);
   ForEachRow(gate_up.size(0), wide,
              [&, dtype = model_.dtype()](int64_t i) { SiluMulRow(dtype, gate[i], up[i], to[i], wide); });
-  pending_ = Linear(product, weights.down, weights.down_bias);
+  pending_ = Multiply(layer, Product::kDown, product);
 }
 
 void ForwardPass::KeepWanted() {
@@ -178,20 +198,19 @@ void ForwardPass::KeepWanted() {
 absl::Status ForwardPass::RunLayer(int64_t layer) {
   if (input_.hooks != nullptr) RETURN_IF_ERROR(input_.hooks->BeforeLayer(layer));
   const ModelConfig& config = model_.config();
-  const LayerWeights& weights = model_.layer(layer);
   const int64_t q_width = config.heads * config.head_dim, kv_width = 2 * config.kv_heads * config.head_dim;
   const bool last = layer + 1 == end_layer_;
-  at::Tensor normed = AddNorm(weights.input_norm), q;
+  at::Tensor normed = AddNorm(model_.layer(layer).input_norm), q;
   if (last && (kv_only_ || input_.wanted.size() < input_.rows.size())) {
-    RETURN_IF_ERROR(StoreKv(layer, Linear(normed, weights.qkv, weights.qkv_bias, q_width, kv_width)));
+    RETURN_IF_ERROR(StoreKv(layer, Multiply(layer, Product::kQkv, normed, q_width, kv_width)));
     if (kv_only_) return absl::OkStatus();
     const at::Tensor wanted = at::tensor(at::IntArrayRef(input_.wanted), at::kLong);
     x_ = x_.index_select(0, wanted);
     owns_x_ = true;
-    q = Linear(normed.index_select(0, wanted), weights.qkv, weights.qkv_bias, 0, q_width);
     KeepWanted();
+    q = Multiply(layer, Product::kQkv, normed.index_select(0, wanted), 0, q_width);
   } else {
-    const at::Tensor qkv = Linear(normed, weights.qkv, weights.qkv_bias);
+    const at::Tensor qkv = Multiply(layer, Product::kQkv, normed);
     RETURN_IF_ERROR(StoreKv(layer, qkv.narrow(1, q_width, kv_width)));
     q = qkv.narrow(1, 0, q_width);
   }

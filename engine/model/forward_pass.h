@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "engine/model/attention.h"
 #include "engine/model/forward.h"
+#include "engine/model/runtime_adapter.h"
 
 namespace droidspeak {
 
@@ -28,6 +29,12 @@ class ForwardPass {
   [[nodiscard]] at::Tensor AddNorm(const at::Tensor& weight);
   // Norms each head of head_dim in the first columns of `rows` in place; `weight` undefined: the family has none.
   void NormHeads(const at::Tensor& rows, int64_t heads, const at::Tensor& weight) const;
+  // x weight^T + bias in columns [first, first + count) of the weight, and what the adapters of the query rows, which x
+  // is of, add to that.
+  [[nodiscard]] at::Tensor Multiply(int64_t layer, Product product, const at::Tensor& x, int64_t first,
+                                    int64_t count) const;
+  // All columns.
+  [[nodiscard]] at::Tensor Multiply(int64_t layer, Product product, const at::Tensor& x) const;
   // kv: [rows, 2 kv_heads head_dim]. K is normed where the family does so and goes to the slab rotated, V as it is;
   // then the hook is called.
   [[nodiscard]] absl::Status StoreKv(int64_t layer, const at::Tensor& kv);
@@ -40,17 +47,24 @@ class ForwardPass {
   void KeepWanted();
   void MakeRuns();
 
+  // Consecutive query rows of one adapter.
+  struct AdapterRun {
+    int64_t first, count;
+    const RuntimeAdapter* adapter;
+  };
+
   const Model& model_;
   KvSlab& slab_;
   const ForwardInput& input_;
   const int64_t end_layer_;
   const bool kv_only_;  // the last layer ends with its K and V
 
-  std::vector<int64_t> query_rows_;  // indexes into input_.rows of the rows that x_ holds
-  std::vector<AttentionRun> runs_;   // the same, cut where the sequence or the positions break
-  at::Tensor x_;                     // [query rows, hidden], the residual stream
-  at::Tensor pending_;               // what a block adds to x_, kept until the next norm reads both; undefined if none
-  bool owns_x_ = false;              // x_ may be written
+  std::vector<int64_t> query_rows_;   // indexes into input_.rows of the rows that x_ holds
+  std::vector<AttentionRun> runs_;    // the same, cut where the sequence or the positions break
+  std::vector<AdapterRun> adapters_;  // of the query rows that have one
+  at::Tensor x_;                      // [query rows, hidden], the residual stream
+  at::Tensor pending_;                // what a block adds to x_, kept until the next norm reads both; undefined if none
+  bool owns_x_ = false;               // x_ may be written
 };
 
 }  // namespace droidspeak

@@ -264,26 +264,32 @@ absl::StatusOr<std::unique_ptr<LoraAdapter>> LoraAdapter::Load(const std::string
     const Projection& projection = modules.at(module).projection;
     ASSIGN_OR_RETURN(const int64_t rank, RankOf(adapter_config, dir, module));
     const std::string prefix = absl::StrCat("base_model.model.", module);
-    Pair pair;
-    ASSIGN_OR_RETURN(pair.a, ReadWeight(checkpoint, path, prefix + ".lora_A.weight", {rank, projection.in}));
-    ASSIGN_OR_RETURN(pair.b, ReadWeight(checkpoint, path, prefix + ".lora_B.weight", {projection.out, rank}));
+    LoraFactors factors;
+    ASSIGN_OR_RETURN(factors.a, ReadWeight(checkpoint, path, prefix + ".lora_A.weight", {rank, projection.in}));
+    ASSIGN_OR_RETURN(factors.b, ReadWeight(checkpoint, path, prefix + ".lora_B.weight", {projection.out, rank}));
     const double alpha = FirstMatch(adapter_config.alphas, module, adapter_config.alpha);
     const auto divisor = static_cast<double>(rank);
-    pair.scale = alpha / (adapter_config.rslora ? std::sqrt(divisor) : divisor);
-    adapter->pairs_.emplace(module, std::move(pair));
+    factors.scale = alpha / (adapter_config.rslora ? std::sqrt(divisor) : divisor);
+    adapter->factors_.emplace(module, std::move(factors));
   }
   return adapter;
 }
 
+LoraFactors LoraAdapter::Factors(const std::string& module) const {
+  const auto found = factors_.find(module);
+  return found == factors_.end() ? LoraFactors{} : found->second;
+}
+
 at::Tensor LoraAdapter::Delta(const std::string& module) const {
-  const auto found = pairs_.find(module);
-  if (found == pairs_.end()) return {};
-  return at::mm(found->second.b, found->second.a).mul_(found->second.scale);
+  const LoraFactors factors = Factors(module);
+  return factors.a.defined() ? at::mm(factors.b, factors.a).mul_(factors.scale) : at::Tensor();
 }
 
 std::string LoraAdapter::CanonicalLines() const {
   std::string lines = "peft_type=LORA\n";
-  for (const auto& [module, pair] : pairs_) absl::StrAppendFormat(&lines, "%s.scale=%.17g\n", module, pair.scale);
+  for (const auto& [module, factors] : factors_) {
+    absl::StrAppendFormat(&lines, "%s.scale=%.17g\n", module, factors.scale);
+  }
   return lines;
 }
 

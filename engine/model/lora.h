@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// LoRA adapters in PEFT's files: adapter_config.json and adapter_model.safetensors, merged into weights at load.
+// LoRA adapters in PEFT's files: adapter_config.json and adapter_model.safetensors, to be merged into weights or
+// applied beside them (runtime_adapter.h).
 #pragma once
 
 #include <cstdint>
@@ -13,14 +14,22 @@
 
 namespace droidspeak {
 
+// What it adds to a weight [out, in]: scale b a, in fp32. Undefined: nothing.
+struct LoraFactors {
+  at::Tensor a;  // [rank, in]
+  at::Tensor b;  // [out, rank]
+  double scale = 1.0;
+};
+
 // A checked adapter. Immutable after Load. Kinds that a merge of B A cannot express (DoRA, modules_to_save, biases,
 // other target modules) are refused by name.
 class LoraAdapter {
  public:
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<LoraAdapter>> Load(const std::string& dir,
                                                                          const ModelConfig& config);
-  // What to add to the weight of `module` ("model.layers.3.self_attn.q_proj"): scale B A in fp32, [out, in]; undefined
-  // if the adapter leaves it alone.
+  // Of the projection `module` ("model.layers.3.self_attn.q_proj"); undefined if the adapter leaves it alone.
+  [[nodiscard]] LoraFactors Factors(const std::string& module) const;
+  // Their product, to be merged: [out, in].
   [[nodiscard]] at::Tensor Delta(const std::string& module) const;
 
   // For the adapter's digest: "peft_type=LORA\n", then "MODULE.scale=NUMBER\n" for each adapted module in name order.
@@ -28,11 +37,7 @@ class LoraAdapter {
   [[nodiscard]] std::string CanonicalLines() const;
 
  private:
-  struct Pair {
-    at::Tensor a, b;  // fp32, [rank, in] and [out, rank]
-    double scale = 1.0;
-  };
-  std::map<std::string, Pair> pairs_;  // by module path
+  std::map<std::string, LoraFactors> factors_;  // by module path
 };
 
 }  // namespace droidspeak

@@ -38,6 +38,20 @@ absl::StatusOr<ModelPath> ParseModelPath(const std::string& spec) {
   return path;
 }
 
+FusedWeight LayerWeights::Of(Product product) const {
+  switch (product) {
+    case Product::kQkv:
+      return {.weight = &qkv, .bias = &qkv_bias};
+    case Product::kO:
+      return {.weight = &o, .bias = &o_bias};
+    case Product::kGateUp:
+      return {.weight = &gate_up, .bias = &gate_up_bias};
+    case Product::kDown:
+      break;
+  }
+  return {.weight = &down, .bias = &down_bias};
+}
+
 Model::Model(ModelPath path, ModelConfig config, Dtype dtype)
     : path_(std::move(path)), config_(std::move(config)), dtype_(dtype) {
   const auto make = [this](int64_t reach) {

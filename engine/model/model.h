@@ -23,6 +23,14 @@ struct ModelPath {
 // refused.
 [[nodiscard]] absl::StatusOr<ModelPath> ParseModelPath(const std::string& spec);
 
+// The matrix products of a layer, each by one fused weight.
+enum class Product { kQkv, kO, kGateUp, kDown };
+
+struct FusedWeight {
+  const at::Tensor* weight;
+  const at::Tensor* bias;  // of an undefined tensor: none
+};
+
 // One decoder layer. Projections of one input are fused along their outputs: qkv = q, k, v rows; gate_up = gate, up
 // rows. Undefined tensors are absent biases.
 struct LayerWeights {
@@ -32,6 +40,8 @@ struct LayerWeights {
   at::Tensor o, o_bias;              // [hidden, heads head_dim]
   at::Tensor gate_up, gate_up_bias;  // [2 intermediate, hidden]
   at::Tensor down, down_bias;        // [hidden, intermediate]
+
+  [[nodiscard]] FusedWeight Of(Product product) const;
 };
 
 // Immutable after Load: any number of threads may run forwards on it.

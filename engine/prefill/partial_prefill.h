@@ -19,9 +19,10 @@
 namespace droidspeak {
 
 struct PrefillRequest {
-  absl::Span<const int32_t> tokens;  // the whole prompt
-  SlotRun run;                       // slots of the sequence, at least as many as tokens
-  int64_t reach = 0;                 // of the sequence (rope_config.h); less than the tokens: that of the prompt alone
+  absl::Span<const int32_t> tokens;         // the whole prompt
+  const RuntimeAdapter* adapter = nullptr;  // applied beside the model; null: none
+  SlotRun run;                              // slots of the sequence, at least as many as tokens
+  int64_t reach = 0;  // of the sequence (rope_config.h); less than the tokens: that of the prompt alone
   Plan plan;
   // Not owned; null when there is nothing to reuse. Its tokens() must leave at least one token to the suffix. With the
   // full plan only its own rows count.

@@ -65,7 +65,7 @@ int64_t PrefillSteps::context_rows() const {
 }
 
 std::vector<Row> PrefillSteps::Rows(int64_t begin, int64_t end) const {
-  return MakeRows(request_.tokens.subspan(begin, end - begin), begin, request_.run.first, *rope_);
+  return MakeRows(request_.tokens.subspan(begin, end - begin), begin, request_.run.first, *rope_, 0, request_.adapter);
 }
 
 absl::Status PrefillSteps::Check() const {

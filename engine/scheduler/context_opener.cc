@@ -12,11 +12,10 @@
 
 namespace droidspeak {
 
-ContextOpener::ContextOpener(RemoteCache& cache, int64_t layers, ModelNamespaces own, std::vector<int64_t> own_e_layers,
+ContextOpener::ContextOpener(RemoteCache& cache, int64_t layers, std::vector<int64_t> own_e_layers,
                              std::vector<ContextSender> senders)
     : cache_(cache),
       full_(Plan::Full(layers)),
-      own_(std::move(own)),
       own_e_layers_(std::move(own_e_layers)),
       senders_(std::move(senders)),
       thread_("context", [this](const std::stop_token& stop) { Run(stop); }) {}
@@ -72,7 +71,7 @@ void ContextOpener::Answer(Request& request) {
 }
 
 std::unique_ptr<ServerSource> ContextOpener::LookUp(const Request& request, const ContextSender* sender) {
-  const NamespaceHandle* const own = own_.For(request.reach);
+  const NamespaceHandle* const own = request.own->For(request.reach);
   const NamespaceHandle* const of_sender = sender == nullptr ? nullptr : sender->namespaces.For(request.reach);
   if (own == nullptr && of_sender == nullptr) return nullptr;
   ServerSourceOptions options;

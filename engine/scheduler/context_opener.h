@@ -37,17 +37,18 @@ struct OpenedContext {
 class ContextOpener {
  public:
   struct Request {
-    std::vector<int32_t> tokens;  // that may be context: all of the prompt but its last token at most
-    int64_t reach = 0;            // of the sequence (rope_config.h)
-    int64_t resident_tokens = 0;  // stand in the target already
+    std::vector<int32_t> tokens;           // that may be context: all of the prompt but its last token at most
+    int64_t reach = 0;                     // of the sequence (rope_config.h)
+    int64_t resident_tokens = 0;           // stand in the target already
+    const ModelNamespaces* own = nullptr;  // of the model that reads it; outlives the opener
     bool use_senders = true;
     ContextTarget target;                     // valid until `done` has been called and the source is gone
     std::function<void(OpenedContext)> done;  // called on the opener's thread
   };
 
-  // `cache` outlives it. `layers`: of the model. `own`: of the model itself; its blocks without E of `own_e_layers`
-  // count as missing, so that it is computed and stored.
-  ContextOpener(RemoteCache& cache, int64_t layers, ModelNamespaces own, std::vector<int64_t> own_e_layers,
+  // `cache` outlives it. `layers`: of the model. Its own blocks without E of `own_e_layers` count as missing, so that
+  // it is computed and stored.
+  ContextOpener(RemoteCache& cache, int64_t layers, std::vector<int64_t> own_e_layers,
                 std::vector<ContextSender> senders);
   // Requests that have not begun are dropped: their `done` is not called.
   ~ContextOpener();
@@ -58,7 +59,6 @@ class ContextOpener {
   // Ends a context's transfer and forgets it, which may wait for servers.
   void Close(std::unique_ptr<ContextSource> source);
 
-  [[nodiscard]] const ModelNamespaces& own() const { return own_; }
   [[nodiscard]] const std::vector<ContextSender>& senders() const { return senders_; }
 
  private:
@@ -70,7 +70,6 @@ class ContextOpener {
 
   RemoteCache& cache_;
   const Plan full_;
-  const ModelNamespaces own_;
   const std::vector<int64_t> own_e_layers_;
   const std::vector<ContextSender> senders_;
   absl::Mutex mutex_;

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "engine/prefill/context_source.h"
 #include "engine/sampling/sampler.h"
+#include "engine/scheduler/served_model.h"
 
 namespace droidspeak {
 
@@ -42,9 +43,10 @@ class AnswerListener {
 };
 
 struct GenerationRequest {
-  std::vector<int32_t> prompt;  // at least one token, all below the model's vocabulary
-  int64_t max_tokens = 1;       // of the answer, at least 1
-  SamplingOptions sampling;     // checked
+  const ServedModel* model = nullptr;  // who answers; outlives the scheduler
+  std::vector<int32_t> prompt;         // at least one token, all below the model's vocabulary
+  int64_t max_tokens = 1;              // of the answer, at least 1
+  SamplingOptions sampling;            // checked
   std::shared_ptr<AnswerListener> listener;
 };
 

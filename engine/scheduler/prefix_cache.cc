@@ -19,11 +19,11 @@ PrefixCache::~PrefixCache() {
 }
 
 // There are as many entries as sequences fit into the slab: comparing them all costs less than a forward's first layer.
-PrefixCache::Found PrefixCache::Find(absl::Span<const int32_t> tokens, Regime regime) {
+PrefixCache::Found PrefixCache::Find(absl::Span<const int32_t> tokens, const KvKind& kind) {
   Found found;
   auto best = entries_.end();
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if (entry->regime != regime) continue;
+    if (entry->kind != kind) continue;
     const int64_t rows = CommonPrefix(entry->tokens, tokens);
     if (rows <= found.rows) continue;
     found = {.first_slot = entry->run.first, .rows = rows};
@@ -33,13 +33,13 @@ PrefixCache::Found PrefixCache::Find(absl::Span<const int32_t> tokens, Regime re
   return found;
 }
 
-void PrefixCache::Keep(SlotRun run, std::vector<int32_t> tokens, Regime regime) {
+void PrefixCache::Keep(SlotRun run, std::vector<int32_t> tokens, const KvKind& kind) {
   const auto rows = static_cast<int64_t>(tokens.size());
   DROIDSPEAK_CHECK(rows > 0 && rows <= run.count);
   if (run.count > rows) slab_.Release({.first = run.first + rows, .count = run.count - rows});
   run.count = rows;
   for (auto entry = entries_.begin(); entry != entries_.end();) {
-    const int64_t common = entry->regime == regime ? CommonPrefix(entry->tokens, tokens) : 0;
+    const int64_t common = entry->kind == kind ? CommonPrefix(entry->tokens, tokens) : 0;
     if (common == rows) {  // nothing new
       slab_.Release(run);
       entries_.splice(entries_.begin(), entries_, entry);
@@ -52,7 +52,7 @@ void PrefixCache::Keep(SlotRun run, std::vector<int32_t> tokens, Regime regime) 
       ++entry;
     }
   }
-  entries_.push_front({.run = run, .tokens = std::move(tokens), .regime = regime});
+  entries_.push_front({.run = run, .tokens = std::move(tokens), .kind = kind});
 }
 
 bool PrefixCache::EvictOne() {

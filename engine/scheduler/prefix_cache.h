@@ -9,13 +9,22 @@
 #include "absl/types/span.h"
 #include "common/key/layout.h"
 #include "engine/model/kv_slab.h"
+#include "engine/model/runtime_adapter.h"
 
 namespace droidspeak {
+
+// Whose KV it is: that of one kind says nothing about another.
+struct KvKind {
+  const RuntimeAdapter* adapter = nullptr;
+  Regime regime = Regime::kNone;
+
+  friend bool operator==(const KvKind&, const KvKind&) = default;
+};
 
 // How many tokens two sequences begin with alike.
 [[nodiscard]] int64_t CommonPrefix(absl::Span<const int32_t> a, absl::Span<const int32_t> b);
 
-// Owns the slots of its entries, which are exact: the model's own KV of all layers. Used by one thread.
+// Owns the slots of its entries, which are exact: a model's own KV of all layers. Used by one thread.
 class PrefixCache {
  public:
   // `slab` outlives it.
@@ -29,10 +38,10 @@ class PrefixCache {
     int64_t rows = 0;  // 0: nothing
   };
   // The entry that has the longest beginning of `tokens`; it counts as used. Valid until the next call.
-  [[nodiscard]] Found Find(absl::Span<const int32_t> tokens, Regime regime);
+  [[nodiscard]] Found Find(absl::Span<const int32_t> tokens, const KvKind& kind);
 
   // Takes over a run, whose rows are those of `tokens` (at least one, at most the run's slots).
-  void Keep(SlotRun run, std::vector<int32_t> tokens, Regime regime);
+  void Keep(SlotRun run, std::vector<int32_t> tokens, const KvKind& kind);
 
   // Gives the slots of the entry that was not used for longest back to the slab; false when there is none.
   bool EvictOne();
@@ -44,7 +53,7 @@ class PrefixCache {
   struct Entry {
     SlotRun run;
     std::vector<int32_t> tokens;
-    Regime regime;
+    KvKind kind;
   };
 
   KvSlab& slab_;

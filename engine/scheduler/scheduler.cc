@@ -53,6 +53,7 @@ absl::Status Scheduler::Submit(std::vector<GenerationRequest> answers) {
   Sequences sequences;
   const auto prompt_read = std::make_shared<bool>(false);
   for (GenerationRequest& answer : answers) {
+    DROIDSPEAK_CHECK(answer.model != nullptr);
     const auto prompt = static_cast<int64_t>(answer.prompt.size());
     if (prompt < 1 || answer.max_tokens < 1) {
       return absl::InvalidArgumentError("a prompt and an answer have at least one token");
@@ -217,15 +218,15 @@ void Scheduler::KeepRows(ServedSequence& sequence) {
   if (sequence.exact_rows > 0 && IsSharable(sequence)) {
     std::vector<int32_t> exact = sequence.tokens;
     exact.resize(sequence.exact_rows);
-    kept_.Keep(sequence.run, std::move(exact), RegimeOf(sequence));
+    kept_.Keep(sequence.run, std::move(exact), KindOf(sequence));
   } else {
     slab_->Release(sequence.run);
   }
   sequence.run = {};
 }
 
-Regime Scheduler::RegimeOf(const ServedSequence& sequence) const {
-  return droidspeak::RegimeOf(model_->config().rope, sequence.reach);
+KvKind Scheduler::KindOf(const ServedSequence& sequence) const {
+  return {.adapter = sequence.adapter(), .regime = RegimeOf(model_->config().rope, sequence.reach)};
 }
 
 bool Scheduler::IsSharable(const ServedSequence& sequence) const {
@@ -295,10 +296,10 @@ void Scheduler::PreemptOne() {
 PrefixCache::Found Scheduler::FindPrefix(const ServedSequence& sequence) {
   if (!IsSharable(sequence)) return {};
   const absl::Span<const int32_t> wanted(sequence.tokens.data(), sequence.tokens.size() - 1);
-  const Regime regime = RegimeOf(sequence);
-  PrefixCache::Found found = kept_.Find(wanted, regime);
+  const KvKind kind = KindOf(sequence);
+  PrefixCache::Found found = kept_.Find(wanted, kind);
   for (const auto& other : running_) {
-    if (other.get() == &sequence || other->ended || RegimeOf(*other) != regime || !IsSharable(*other)) continue;
+    if (other.get() == &sequence || other->ended || KindOf(*other) != kind || !IsSharable(*other)) continue;
     const int64_t rows = CommonPrefix(absl::MakeConstSpan(other->tokens).subspan(0, other->exact_rows), wanted);
     if (rows > found.rows) found = {.first_slot = other->run.first, .rows = rows};
   }

@@ -123,7 +123,7 @@ class Scheduler {
   // Where the longest exact beginning of its tokens stands, in a kept run or another answer's; all but the last token
   // at most.
   PrefixCache::Found FindPrefix(const ServedSequence& sequence);
-  [[nodiscard]] Regime RegimeOf(const ServedSequence& sequence) const;
+  [[nodiscard]] KvKind KindOf(const ServedSequence& sequence) const;
   [[nodiscard]] bool IsSharable(const ServedSequence& sequence) const;
 
   void End(ServedSequence& sequence, EndReason reason, const absl::Status& status);

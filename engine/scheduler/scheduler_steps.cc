@@ -87,6 +87,7 @@ void Scheduler::OpenContext(ServedSequence& sequence) {
   contexts_->Open({.tokens = {sequence.tokens.begin(), sequence.tokens.end() - 1},
                    .reach = sequence.reach,
                    .resident_tokens = found.rows,
+                   .own = &sequence.request.model->own,
                    .use_senders = sequence.answer_tokens() == 0,
                    .target = {.slab = slab_.get(), .rope = sequence.rope.get(), .first_slot = sequence.run.first},
                    .done = [this, &sequence](OpenedContext context) {
@@ -150,8 +151,8 @@ void Scheduler::ReuseResident(ServedSequence& sequence) {
 
 // Of an answer that uses another model's cache only the context's leading recomputed layers are exact.
 void Scheduler::OpenStore(ServedSequence& sequence) {
-  if (stores_ == nullptr || contexts_ == nullptr || sequence.store != nullptr) return;
-  const NamespaceHandle* const ns = contexts_->own().For(sequence.reach);
+  if (stores_ == nullptr || sequence.store != nullptr) return;
+  const NamespaceHandle* const ns = sequence.request.model->own.For(sequence.reach);
   if (ns == nullptr) return;
   const int64_t exact_layers =
       sequence.sender == nullptr ? model_->config().layers : sequence.sender->plan.exact_layers();
@@ -175,6 +176,7 @@ absl::Status Scheduler::StartPrefill(ServedSequence& sequence) {
   ASSIGN_OR_RETURN(sequence.prefill,
                    PrefillSteps::Start(*model_, *slab_,
                                        {.tokens = sequence.tokens,
+                                        .adapter = sequence.adapter(),
                                         .run = sequence.run,
                                         .reach = sequence.reach,
                                         .plan = sequence.sender == nullptr ? full_ : sequence.sender->plan,
@@ -193,7 +195,7 @@ void Scheduler::PromptStep(ServedSequence& sequence) {
 void Scheduler::FinishPrompt(ServedSequence& sequence) {
   const PrefillResult result = sequence.prefill->TakeResult();
   CloseSource(sequence);
-  const bool used_sender = result.context_tokens > result.own_tokens;
+  const bool used_sender = sequence.sender != nullptr && result.context_tokens > result.own_tokens;
   sequence.rows = static_cast<int64_t>(sequence.tokens.size());
   sequence.exact_rows = used_sender ? result.own_tokens : sequence.rows;
   if (sequence.sender != nullptr) sequence.store.reset();  // it takes no rows of the answer
@@ -249,7 +251,8 @@ void Scheduler::DecodeStep() {
                     .position = static_cast<int32_t>(sequence.rows),
                     .sequence = static_cast<int32_t>(i),
                     .slot = sequence.run.first + sequence.rows,
-                    .rope = sequence.rope.get()});
+                    .rope = sequence.rope.get(),
+                    .adapter = sequence.adapter()});
   }
   BatchCapture capture(batch);
   ForwardInput input;

@@ -56,6 +56,7 @@ struct ServedSequence {
 
   [[nodiscard]] int64_t prompt_tokens() const { return static_cast<int64_t>(request.prompt.size()); }
   [[nodiscard]] int64_t answer_tokens() const { return static_cast<int64_t>(tokens.size()) - prompt_tokens(); }
+  [[nodiscard]] const RuntimeAdapter* adapter() const { return request.model->adapter.get(); }
   [[nodiscard]] bool is_exact() const { return exact_rows == rows; }
 };
 

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
@@ -109,20 +110,25 @@ HttpServer::Routes Api::Routes() {
           handler(request, std::move(reply));
         }};
   };
-  const ApiModel model{.name = options_.model_name, .max_tokens = scheduler_.max_tokens(), .created = created_};
   const auto fixed = [&guarded](const std::string& body) {
     return guarded(false, [body](const HttpRequest&, const std::shared_ptr<HttpReply>& reply) {
       reply->Send({.content_type = "application/json", .body = body});
     });
   };
-  routes["/v1/models"] = fixed(ModelList({model}));
-  routes[absl::StrCat("/v1/models/", model.name)] = fixed(ModelObject(model));
-  routes["/v1/completions"] = guarded(true, [this](const HttpRequest& request, std::shared_ptr<HttpReply> reply) {
-    Take(Endpoint::kCompletions, request, std::move(reply));
-  });
-  routes["/v1/chat/completions"] = guarded(true, [this](const HttpRequest& request, std::shared_ptr<HttpReply> reply) {
-    Take(Endpoint::kChat, request, std::move(reply));
-  });
+  std::vector<ApiModel> models;
+  for (const ServedModel& model : *options_.models) {
+    models.push_back({.name = model.name, .max_tokens = scheduler_.max_tokens(), .created = created_});
+    routes[absl::StrCat("/v1/models/", model.name)] = fixed(ModelObject(models.back()));
+  }
+  routes["/v1/models"] = fixed(ModelList(models));
+  routes["/v1/completions"] =
+      guarded(true, [this](const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
+        Take(Endpoint::kCompletions, request, reply);
+      });
+  routes["/v1/chat/completions"] =
+      guarded(true, [this](const HttpRequest& request, const std::shared_ptr<HttpReply>& reply) {
+        Take(Endpoint::kChat, request, reply);
+      });
   return routes;
 }
 
@@ -130,14 +136,24 @@ void Api::Take(Endpoint endpoint, const HttpRequest& request, const std::shared_
   workers_->Post([this, endpoint, body = request.body, reply] {
     const absl::StatusOr<ApiRequest> parsed = ParseApiRequest(endpoint, body);
     if (!parsed.ok()) return SendError(*reply, parsed.status());
-    if (parsed->model != options_.model_name) {
-      absl::Status unknown = absl::NotFoundError(
-          absl::StrCat("model: '", parsed->model, "' is not served; expected '", options_.model_name, "'"));
-      return SendError(*reply, unknown, "model_not_found");
-    }
-    const absl::Status status = Answer(*parsed, reply);
+    const ServedModel* const model = Find(parsed->model);
+    if (model == nullptr) return SendError(*reply, UnknownModel(parsed->model), "model_not_found");
+    const absl::Status status = Answer(*model, *parsed, reply);
     if (!status.ok()) SendError(*reply, status);
   });
+}
+
+const ServedModel* Api::Find(const std::string& name) const {
+  for (const ServedModel& model : *options_.models) {
+    if (model.name == name) return &model;
+  }
+  return nullptr;
+}
+
+absl::Status Api::UnknownModel(const std::string& name) const {
+  const auto append = [](std::string* text, const ServedModel& model) { absl::StrAppend(text, "'", model.name, "'"); };
+  return absl::NotFoundError(
+      absl::StrCat("model: '", name, "' is not served; expected ", absl::StrJoin(*options_.models, " or ", append)));
 }
 
 absl::StatusOr<std::vector<int32_t>> Api::Encode(const ApiPrompt& prompt) const {
@@ -176,7 +192,7 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> Api::Prompts(const ApiRequest&
 }
 
 // `n` answers to one prompt. Each is drawn with a seed of its own.
-absl::StatusOr<std::vector<GenerationRequest>> Api::Answers(const ApiRequest& request,
+absl::StatusOr<std::vector<GenerationRequest>> Api::Answers(const ServedModel& model, const ApiRequest& request,
                                                             const std::vector<int32_t>& prompt) const {
   const char* const param = request.endpoint == Endpoint::kChat ? "messages" : "prompt";
   const int64_t limit = scheduler_.max_tokens(), length = static_cast<int64_t>(prompt.size());
@@ -197,6 +213,7 @@ absl::StatusOr<std::vector<GenerationRequest>> Api::Answers(const ApiRequest& re
   const uint64_t seed = request.seed.has_value() ? *request.seed : RandomBits();
   std::vector<GenerationRequest> answers(request.n);
   for (int64_t i = 0; i < request.n; ++i) {
+    answers[i].model = &model;
     answers[i].prompt = prompt;
     answers[i].max_tokens = max_tokens;
     answers[i].sampling = request.sampling;
@@ -205,13 +222,13 @@ absl::StatusOr<std::vector<GenerationRequest>> Api::Answers(const ApiRequest& re
   return answers;
 }
 
-absl::Status Api::Answer(const ApiRequest& request, const std::shared_ptr<HttpReply>& reply) {
+absl::Status Api::Answer(const ServedModel& model, const ApiRequest& request, const std::shared_ptr<HttpReply>& reply) {
   const absl::StatusOr<std::vector<std::vector<int32_t>>> prompts = Prompts(request);
   if (!prompts.ok()) return prompts.status();
   std::vector<std::vector<GenerationRequest>> all;
   int64_t prompt_tokens = 0;
   for (const std::vector<int32_t>& prompt : *prompts) {
-    absl::StatusOr<std::vector<GenerationRequest>> answers = Answers(request, prompt);
+    absl::StatusOr<std::vector<GenerationRequest>> answers = Answers(model, request, prompt);
     if (!answers.ok()) return answers.status();
     all.push_back(*std::move(answers));
     prompt_tokens += static_cast<int64_t>(prompt.size());

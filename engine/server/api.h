@@ -21,7 +21,7 @@
 namespace droidspeak {
 
 struct ApiOptions {
-  std::string model_name;
+  const std::vector<ServedModel>* models = nullptr;  // at least one, each name once; outlive it
   int64_t vocab_size = 0;
   ApiModelText text;
   std::shared_ptr<const ChatTemplate> chat_template;  // null: the model has none
@@ -55,10 +55,15 @@ class Api {
 
   [[nodiscard]] bool IsAllowed(const HttpRequest& request) const;
   void Take(Endpoint endpoint, const HttpRequest& request, const std::shared_ptr<HttpReply>& reply);
-  [[nodiscard]] absl::Status Answer(const ApiRequest& request, const std::shared_ptr<HttpReply>& reply);
+  // Null: it is not served.
+  [[nodiscard]] const ServedModel* Find(const std::string& name) const;
+  [[nodiscard]] absl::Status UnknownModel(const std::string& name) const;
+  [[nodiscard]] absl::Status Answer(const ServedModel& model, const ApiRequest& request,
+                                    const std::shared_ptr<HttpReply>& reply);
   [[nodiscard]] absl::StatusOr<std::vector<std::vector<int32_t>>> Prompts(const ApiRequest& request) const;
   [[nodiscard]] absl::StatusOr<std::vector<int32_t>> Encode(const ApiPrompt& prompt) const;
-  [[nodiscard]] absl::StatusOr<std::vector<GenerationRequest>> Answers(const ApiRequest& request,
+  [[nodiscard]] absl::StatusOr<std::vector<GenerationRequest>> Answers(const ServedModel& model,
+                                                                       const ApiRequest& request,
                                                                        const std::vector<int32_t>& prompt) const;
 
   const ApiOptions options_;

@@ -12,8 +12,6 @@
 
 #include "absl/strings/str_cat.h"
 
-extern char** environ;
-
 namespace droidspeak {
 namespace {
 

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "tests/support/child_process.h"
 
@@ -31,7 +32,7 @@ TemporaryFolder::~TemporaryFolder() {
 absl::StatusOr<std::unique_ptr<ServerProcess>> ServerProcess::Start(const std::string& name,
                                                                     std::vector<std::string> arguments) {
   std::unique_ptr<ServerProcess> server(new ServerProcess);
-  std::vector<std::string> all = {DROIDSPEAK_BIN "/droidspeak-cacheserver",
+  std::vector<std::string> all = {absl::StrCat(DROIDSPEAK_BIN, "/droidspeak-cacheserver"),
                                   "--json",
                                   "--name=" + name,
                                   "--listen=127.0.0.1:0",

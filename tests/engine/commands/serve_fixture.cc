@@ -56,6 +56,10 @@ std::string TextOf(const json& answer, int64_t index) {
 ServeTest::ServeTest() {
   WriteServedModel(Path("base"), {.seed = 7});
   WriteServedModel(Path("tuned"), {.seed = 7, .drift_seed = 8, .drift = 0.3});
+  for (const auto& [name, seed] : {std::pair("north", 71), std::pair("south", 72)}) {
+    std::filesystem::create_directories(Path(name));
+    WriteTinyAdapter(Path(name), {}, static_cast<uint64_t>(seed));
+  }
 }
 
 void ServeTest::Serve(const std::vector<std::string>& arguments, const std::string& model) {
@@ -67,7 +71,7 @@ void ServeTest::Serve(const std::vector<std::string>& arguments, const std::stri
 
 json ServeTest::Body(const json& fields) const {
   json body = fields;
-  body["model"] = engine_->model();
+  if (!body.contains("model")) body["model"] = engine_->model();
   return body;
 }
 

@@ -35,7 +35,8 @@ nlohmann::json Turn(const std::string& text);
 // Of a choice of a whole answer.
 std::string TextOf(const nlohmann::json& answer, int64_t index = 0);
 
-// With the folders of models `base` and `tuned`, a drifted variant of it. Both have 4 layers.
+// With the folders of models `base` and `tuned`, a drifted variant of it, both of 4 layers; and of `base`'s adapters
+// `north` and `south`.
 class ServeTest : public ::testing::Test {
  protected:
   ServeTest();
@@ -45,7 +46,7 @@ class ServeTest : public ::testing::Test {
   [[nodiscard]] const std::string& address() const { return engine_->address(); }
 
   [[nodiscard]] HttpAnswer Get(const std::string& path, const std::map<std::string, std::string>& headers = {}) const;
-  // `fields` are the body but for the model's name.
+  // `fields` are the body; without a model's name it is the engine's.
   [[nodiscard]] HttpAnswer Post(const std::string& path, const nlohmann::json& fields,
                                 const std::map<std::string, std::string>& headers = {}) const;
   // A POST whose answer must be 200.

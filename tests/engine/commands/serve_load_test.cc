@@ -109,6 +109,7 @@ TEST_F(ServeLoadTest, ASeedGivesTheSameAnswersBesideOthers) {
   body["n"] = 3;
   const json alone = Ask(kCompletions, body).at("choices");
   std::vector<std::unique_ptr<HttpCall>> others;
+  others.reserve(6);
   for (int i = 0; i < 6; ++i) others.push_back(Send(kCompletions, Endless(absl::StrCat("The fox number ", i))));
   ASSERT_TRUE(WaitForMetric("running", 6));
   const json beside = Ask(kCompletions, body).at("choices");
@@ -174,7 +175,7 @@ TEST_F(ServeLoadTest, SlowClientsAndSuchThatHangUpChangeNothingForTheOthers) {
   crowd.OthersEnded();
   slow.clear();
   for (int client = 0; client < Crowd::kClients; ++client) EXPECT_EQ(together[client], alone[client]) << client;
-  EXPECT_TRUE(WaitForMetric(kCancelled, Crowd::kClients / 4));
+  EXPECT_TRUE(WaitForMetric(kCancelled, double{Crowd::kClients} / 4));
   ExpectIdle();
 }
 

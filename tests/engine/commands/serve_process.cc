@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 
 namespace droidspeak {
@@ -14,7 +15,7 @@ absl::StatusOr<std::unique_ptr<ServeProcess>> ServeProcess::Start(std::vector<st
   // Tiny tensors gain nothing from more threads, and those of tests that run side by side wait for each other.
   std::vector<std::string> command = {"/usr/bin/env",
                                       "OMP_NUM_THREADS=1",
-                                      DROIDSPEAK_BIN "/droidspeak-engine",
+                                      absl::StrCat(DROIDSPEAK_BIN, "/droidspeak-engine"),
                                       "--log-level=warn",
                                       "serve",
                                       "--json",

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <fstream>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "tests/engine/commands/serve_fixture.h"
 
@@ -82,6 +85,28 @@ TEST_F(ServeTest, AServedNameMayBeChosen) {
   EXPECT_EQ(engine_->model(), "acme/tiny");
   EXPECT_EQ(json::parse(Get("/v1/models").body).at("data").at(0).at("id"), "acme/tiny");
   EXPECT_EQ(Ask(kCompletions, Greedy(kPrompt)).at("model"), "acme/tiny");
+}
+
+TEST_F(ServeTest, TheModelOfARequestChoosesAnAdapter) {
+  Serve({"--adapter=north=" + Path("north"), "--adapter=acme/south=" + Path("south")});
+  const json models = json::parse(Get("/v1/models").body).at("data");
+  ASSERT_EQ(models.size(), 3u);
+  EXPECT_EQ(models.at(0).at("id"), "base");
+  EXPECT_EQ(models.at(2).at("id"), "acme/south");
+  EXPECT_EQ(json::parse(Get("/v1/models/acme/south").body).at("id"), "acme/south");
+  std::set<std::string> texts;
+  for (const auto& [name, folder] : {std::pair("base", "base"), std::pair("north", "base+north"),
+                                     std::pair("acme/south", "base+south"), std::pair("north", "base+north")}) {
+    const std::vector<std::string> parts = absl::StrSplit(folder, '+');
+    const std::string model = parts.size() == 1 ? parts[0] : absl::StrCat(parts[0], "+", Path(parts[1]));
+    json fields = Greedy(kPrompt);
+    fields["model"] = name;
+    const json answer = Ask(kCompletions, fields);
+    EXPECT_EQ(answer.at("model"), name);
+    EXPECT_EQ(TextOf(answer), Generate(model, Encode(kPrompt, true)).at("text").get<std::string>()) << name;
+    texts.insert(TextOf(answer));
+  }
+  EXPECT_EQ(texts.size(), 3u);
 }
 
 TEST_F(ServeTest, GreedyCompletionsAreThoseOfGenerate) {

@@ -23,13 +23,13 @@ class InterruptedSource : public ContextSource {
   InterruptedSource(ContextSource& inner, When when, std::function<void()> event)
       : inner_(inner), when_(when), event_(std::move(event)) {}
   absl::Status Begin(const Plan& plan, const ContextTarget& target) override {
-    const absl::Status status = inner_.Begin(plan, target);
+    absl::Status status = inner_.Begin(plan, target);
     if (when_ == When::kStarted) event_();
     return status;
   }
   int64_t tokens() const override { return inner_.tokens(); }
   int64_t own_tokens() const override { return inner_.own_tokens(); }
-  at::Tensor E(int64_t layer, int64_t row, int64_t max_rows) override {
+  at::Tensor E(int64_t layer, int64_t row, int64_t /*max_rows*/) override {
     if (when_ == When::kSecondE && ++e_calls_ == 2) event_();
     return inner_.E(layer, row, kBlock);
   }

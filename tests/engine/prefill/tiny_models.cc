@@ -194,6 +194,15 @@ std::shared_ptr<const Model> LoadTinyModelWithAdapter(const TinyModel& model, ui
   return Load(dir + "+" + adapter);
 }
 
+std::shared_ptr<const RuntimeAdapter> LoadTinyAdapter(const std::shared_ptr<const Model>& base, const TinyModel& model,
+                                                      uint64_t adapter_seed) {
+  const std::string dir = NewFolder(Root(), "adapter");
+  WriteTinyAdapter(dir, model, adapter_seed);
+  auto adapter = RuntimeAdapter::Load(dir, base);
+  Check(adapter.status());
+  return *std::move(adapter);
+}
+
 std::vector<int32_t> RandomTokens(int64_t count, int vocab, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::vector<int32_t> tokens(count);

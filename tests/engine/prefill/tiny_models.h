@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/model/model.h"
+#include "engine/model/runtime_adapter.h"
 
 namespace droidspeak {
 
@@ -41,6 +42,10 @@ void WriteTinyAdapter(const std::string& dir, const TinyModel& model, uint64_t s
 std::shared_ptr<const Model> LoadTinyModel(const TinyModel& model);
 // The same with an adapter.
 std::shared_ptr<const Model> LoadTinyModelWithAdapter(const TinyModel& model, uint64_t adapter_seed);
+
+// That adapter, to be applied beside `base`, which LoadTinyModel gave for `model`.
+std::shared_ptr<const RuntimeAdapter> LoadTinyAdapter(const std::shared_ptr<const Model>& base, const TinyModel& model,
+                                                      uint64_t adapter_seed);
 
 // Token ids below the model's vocabulary.
 std::vector<int32_t> RandomTokens(int64_t count, int vocab, uint64_t seed);

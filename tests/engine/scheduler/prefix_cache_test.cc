@@ -34,38 +34,38 @@ class PrefixCacheTest : public ::testing::Test {
 };
 
 TEST_F(PrefixCacheTest, TheLongestCommonBeginningIsFound) {
-  cache_->Keep(Allocate(20), Tokens(0, 20), Regime::kNone);
+  cache_->Keep(Allocate(20), Tokens(0, 20), {});
   std::vector<int32_t> other = Tokens(0, 10);
   other.push_back(99);
   const SlotRun run = Allocate(11);
-  cache_->Keep(run, other, Regime::kNone);
-  EXPECT_EQ(cache_->Find(Tokens(0, 15), Regime::kNone).rows, 15);
+  cache_->Keep(run, other, {});
+  EXPECT_EQ(cache_->Find(Tokens(0, 15), {}).rows, 15);
   std::vector<int32_t> wanted = other;
   wanted.push_back(5);
-  const PrefixCache::Found found = cache_->Find(wanted, Regime::kNone);
+  const PrefixCache::Found found = cache_->Find(wanted, {});
   EXPECT_EQ(found.rows, 11);
   EXPECT_EQ(found.first_slot, run.first);
-  EXPECT_EQ(cache_->Find(Tokens(1, 10), Regime::kNone).rows, 0);
-  EXPECT_EQ(cache_->Find(Tokens(0, 15), Regime::kLong).rows, 0);
+  EXPECT_EQ(cache_->Find(Tokens(1, 10), {}).rows, 0);
+  EXPECT_EQ(cache_->Find(Tokens(0, 15), {.regime = Regime::kLong}).rows, 0);
 }
 
 TEST_F(PrefixCacheTest, SlotsBeyondTheRowsAndOfWhatIsContainedGoBack) {
-  cache_->Keep(Allocate(50), Tokens(0, 20), Regime::kNone);
+  cache_->Keep(Allocate(50), Tokens(0, 20), {});
   EXPECT_EQ(slab_->used_slots(), 20);
-  cache_->Keep(Allocate(10), Tokens(0, 10), Regime::kNone);  // nothing new
+  cache_->Keep(Allocate(10), Tokens(0, 10), {});  // nothing new
   EXPECT_EQ(slab_->used_slots(), 20);
-  cache_->Keep(Allocate(30), Tokens(0, 30), Regime::kNone);  // more than the first
+  cache_->Keep(Allocate(30), Tokens(0, 30), {});  // more than the first
   EXPECT_EQ(slab_->used_slots(), 30);
   EXPECT_EQ(cache_->slots(), 30);
 }
 
 TEST_F(PrefixCacheTest, WhatWasNotUsedForLongestGoesFirst) {
-  cache_->Keep(Allocate(10), Tokens(0, 10), Regime::kNone);
-  cache_->Keep(Allocate(10), Tokens(100, 10), Regime::kNone);
-  EXPECT_EQ(cache_->Find(Tokens(0, 10), Regime::kNone).rows, 10);  // used
+  cache_->Keep(Allocate(10), Tokens(0, 10), {});
+  cache_->Keep(Allocate(10), Tokens(100, 10), {});
+  EXPECT_EQ(cache_->Find(Tokens(0, 10), {}).rows, 10);  // used
   ASSERT_TRUE(cache_->EvictOne());
-  EXPECT_EQ(cache_->Find(Tokens(100, 10), Regime::kNone).rows, 0);
-  EXPECT_EQ(cache_->Find(Tokens(0, 10), Regime::kNone).rows, 10);
+  EXPECT_EQ(cache_->Find(Tokens(100, 10), {}).rows, 0);
+  EXPECT_EQ(cache_->Find(Tokens(0, 10), {}).rows, 10);
   ASSERT_TRUE(cache_->EvictOne());
   EXPECT_FALSE(cache_->EvictOne());
   EXPECT_EQ(slab_->used_slots(), 0);

@@ -83,16 +83,20 @@ std::vector<int32_t> Alone(const Model& model, const std::vector<int32_t>& promp
 }
 
 TestScheduler::TestScheduler(std::shared_ptr<const Model> model, SchedulerOptions options, ContextOpener* contexts,
-                             StoreQueue* stores) {
+                             StoreQueue* stores, ModelNamespaces own)
+    : served({.name = "model", .own = std::move(own)}) {
   scheduler = Scheduler::Start(std::move(model), contexts, stores, engine_metrics, std::move(options)).value();
   metrics.BeforeScrape([this] { scheduler->UpdateLoad(); });
 }
 
 std::shared_ptr<Heard> TestScheduler::Ask(const std::vector<int32_t>& prompt, int64_t max_tokens,
-                                          const SamplingOptions& sampling) {
+                                          const SamplingOptions& sampling, const ServedModel* model) {
   auto heard = std::make_shared<Heard>();
-  const absl::Status queued =
-      scheduler->Submit({{.prompt = prompt, .max_tokens = max_tokens, .sampling = sampling, .listener = heard}});
+  const absl::Status queued = scheduler->Submit({{.model = model == nullptr ? &served : model,
+                                                  .prompt = prompt,
+                                                  .max_tokens = max_tokens,
+                                                  .sampling = sampling,
+                                                  .listener = heard}});
   EXPECT_TRUE(queued.ok()) << queued;
   return heard;
 }

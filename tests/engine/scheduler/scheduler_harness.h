@@ -48,17 +48,18 @@ class Heard : public AnswerListener {
 std::vector<int32_t> Alone(const Model& model, const std::vector<int32_t>& prompt, int64_t max_tokens,
                            const SamplingOptions& sampling = {.temperature = 0});
 
-// A scheduler without cache servers.
+// A scheduler that serves a model, `own` its cache on the servers, and adapters of it.
 struct TestScheduler {
   TestScheduler(std::shared_ptr<const Model> model, SchedulerOptions options, ContextOpener* contexts = nullptr,
-                StoreQueue* stores = nullptr);
+                StoreQueue* stores = nullptr, ModelNamespaces own = {});
 
-  // The listener of a request that has been queued.
+  // The listener of a request that has been queued, to the model itself unless another is named.
   std::shared_ptr<Heard> Ask(const std::vector<int32_t>& prompt, int64_t max_tokens,
-                             const SamplingOptions& sampling = {.temperature = 0});
+                             const SamplingOptions& sampling = {.temperature = 0}, const ServedModel* model = nullptr);
   // The value of a metric of the text format, "name{labels}" without the prefix; 0 when it is not there.
   double Metric(const std::string& name);
 
+  ServedModel served;
   Metrics metrics;
   EngineMetrics engine_metrics{metrics};
   std::unique_ptr<Scheduler> scheduler;

@@ -31,10 +31,10 @@ class SchedulerServerTest : public PrefillServerTest {
                SchedulerOptions options = {.slots = 4096, .e_layers = AllLayers()}) {
     Engine engine;
     engine.stores = std::make_unique<StoreQueue>(*cache_, model->config());
-    engine.contexts = std::make_unique<ContextOpener>(*cache_, model->config().layers, OpenAll(*model),
-                                                      options.e_layers, std::move(senders));
-    engine.test =
-        std::make_unique<TestScheduler>(model, std::move(options), engine.contexts.get(), engine.stores.get());
+    engine.contexts =
+        std::make_unique<ContextOpener>(*cache_, model->config().layers, options.e_layers, std::move(senders));
+    engine.test = std::make_unique<TestScheduler>(model, std::move(options), engine.contexts.get(), engine.stores.get(),
+                                                  OpenAll(*model));
     return engine;
   }
 
@@ -169,6 +169,36 @@ TEST_F(SchedulerServerTest, TheSenderThatReachesFurthestIsUsed) {
   EXPECT_EQ(heard->report().sender, "far");
   EXPECT_EQ(heard->report().plan, "1-3");
   EXPECT_EQ(heard->tokens(), ExpectedAnswer(*receiver, *far, prompt, two, 3 * kBlock));
+}
+
+// Applied or merged, an adapter has one cache; and the model beside which it is applied is a sender like another.
+TEST_F(SchedulerServerTest, AnAdaptersCacheIsThatOfTheMergedModel) {
+  const auto base = LoadTinyModel(Base()), merged = LoadTinyModelWithAdapter(Base(), 33);
+  const Plan plan = Plan::ParseTriple("1,2,3", Base().layers).value();
+  const ServedModel applied{.name = "applied", .adapter = LoadTinyAdapter(base, Base(), 33), .own = OpenAll(*merged)};
+  const std::vector<int32_t> prompt = RandomTokens(kLength, Base().vocab, 65), next = RandomTokens(kLength, 60, 66);
+  Engine engine = Serve(base, {Sender(*base, "base", plan)});
+  const auto ask = [&](const std::vector<int32_t>& tokens) {
+    auto heard = engine->Ask(tokens, kAnswer, {.temperature = 0}, &applied);
+    EXPECT_TRUE(heard->WaitForEnd());
+    return heard;
+  };
+  const auto cold = ask(prompt);
+  EXPECT_EQ(cold->report().plan, "full");
+  EXPECT_EQ(cold->tokens(), Alone(*merged, prompt, kAnswer));
+  engine.Store();
+  Engine other = Serve(merged);
+  const auto warm = other->Ask(prompt, kAnswer);
+  ASSERT_TRUE(warm->WaitForEnd());
+  EXPECT_EQ(warm->report().own_tokens, kLength / kBlock * kBlock);
+  EXPECT_EQ(warm->tokens(), cold->tokens());
+
+  ASSERT_TRUE(engine->Ask(next, 1)->WaitForEnd());  // the model without it reads what comes next
+  engine.Store();
+  const auto planned = ask(next);
+  EXPECT_EQ(planned->report().plan, "1,2,3");
+  EXPECT_EQ(planned->report().context_tokens, kLength / kBlock * kBlock);
+  EXPECT_EQ(planned->tokens(), ExpectedAnswer(*merged, *base, next, plan, kLength / kBlock * kBlock));
 }
 
 TEST_F(SchedulerServerTest, AServerThatDiesCostsTimeOnly) {

@@ -95,8 +95,11 @@ TEST(Scheduler, SeveralAnswersToOnePromptReadItOnce) {
   std::vector<std::shared_ptr<Heard>> heard;
   for (size_t i = 0; i < requests.size(); ++i) {
     heard.push_back(std::make_shared<Heard>());
-    requests[i] = {
-        .prompt = prompt, .max_tokens = 30, .sampling = {.temperature = 1, .seed = 40 + i}, .listener = heard.back()};
+    requests[i] = {.model = &test.served,
+                   .prompt = prompt,
+                   .max_tokens = 30,
+                   .sampling = {.temperature = 1, .seed = 40 + i},
+                   .listener = heard.back()};
   }
   ASSERT_TRUE(test.scheduler->Submit(std::move(requests)).ok());
   for (size_t i = 0; i < heard.size(); ++i) {
@@ -138,15 +141,15 @@ TEST(Scheduler, WhatIsTooLongOrTooMuchIsRefused) {
   const auto model = LoadTinyModel({.max_positions = 512});
   TestScheduler test(model, {.slots = 300, .max_running = 1, .max_waiting = 3});
   EXPECT_EQ(test.scheduler->max_tokens(), 301);
-  const absl::Status status =
-      test.scheduler->Submit({{.prompt = Prompt(200, 1), .max_tokens = 102, .listener = std::make_shared<Heard>()}});
+  const absl::Status status = test.scheduler->Submit(
+      {{.model = &test.served, .prompt = Prompt(200, 1), .max_tokens = 102, .listener = std::make_shared<Heard>()}});
   EXPECT_TRUE(absl::IsInvalidArgument(status));
   EXPECT_THAT(std::string(status.message()), HasSubstr("301"));
   std::vector<std::shared_ptr<Heard>> heard = {test.Ask(Prompt(1, 1), 300)};
   ASSERT_TRUE(heard[0]->WaitForTokens(1));
   for (int i = 0; i < 3; ++i) heard.push_back(test.Ask(Prompt(5, i), 2));
-  const absl::Status full =
-      test.scheduler->Submit({{.prompt = Prompt(5, 9), .max_tokens = 2, .listener = std::make_shared<Heard>()}});
+  const absl::Status full = test.scheduler->Submit(
+      {{.model = &test.served, .prompt = Prompt(5, 9), .max_tokens = 2, .listener = std::make_shared<Heard>()}});
   // The first one's answer may have ended on a fast machine before the fourth was queued.
   if (heard[0]->reason() == std::nullopt) {
     EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
@@ -176,10 +179,13 @@ TEST(Scheduler, AListenerEndsItsAnswer) {
   const auto model = LoadTinyModel({});
   TestScheduler test(model, {.slots = 1000});
   const auto heard = std::make_shared<Heard>(/*stop_after=*/4);
-  ASSERT_TRUE(
-      test.scheduler
-          ->Submit({{.prompt = Prompt(10, 1), .max_tokens = 50, .sampling = {.temperature = 0}, .listener = heard}})
-          .ok());
+  ASSERT_TRUE(test.scheduler
+                  ->Submit({{.model = &test.served,
+                             .prompt = Prompt(10, 1),
+                             .max_tokens = 50,
+                             .sampling = {.temperature = 0},
+                             .listener = heard}})
+                  .ok());
   ASSERT_TRUE(heard->WaitForEnd());
   EXPECT_EQ(heard->reason(), EndReason::kStop);
   EXPECT_EQ(heard->tokens(), Alone(*model, Prompt(10, 1), 4));
@@ -191,8 +197,8 @@ TEST(Scheduler, DrainingRefusesNewRequestsAndEndsTheOthers) {
   const auto heard = test.Ask(Prompt(10, 1), 300);
   EXPECT_TRUE(test.scheduler->Drain(absl::Now() + absl::Seconds(30)));
   EXPECT_EQ(heard->reason(), EndReason::kLength);
-  const absl::Status late =
-      test.scheduler->Submit({{.prompt = Prompt(10, 1), .max_tokens = 3, .listener = std::make_shared<Heard>()}});
+  const absl::Status late = test.scheduler->Submit(
+      {{.model = &test.served, .prompt = Prompt(10, 1), .max_tokens = 3, .listener = std::make_shared<Heard>()}});
   EXPECT_TRUE(absl::IsUnavailable(late));
 }
 
