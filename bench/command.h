@@ -20,6 +20,7 @@ Command AddEchoServerCommand(CLI::App& app);   // echo_command.cc
 Command AddMachineCommand(CLI::App& app);      // machine_command.cc
 Command AddRawCommand(CLI::App& app);          // raw_command.cc
 Command AddRawServerCommand(CLI::App& app);    // raw_command.cc
+Command AddServeCommand(CLI::App& app);        // serve/serve_command.cc
 Command AddSimulateCommand(CLI::App& app);     // simulate_command.cc
 Command AddSpillCommand(CLI::App& app);        // spill_command.cc
 Command AddEngineCommand(CLI::App& app);       // engine/engine_command.cc; with the engine only

@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   commands.push_back(droidspeak::bench::AddMachineCommand(program.app()));
   commands.push_back(droidspeak::bench::AddRawCommand(program.app()));
   commands.push_back(droidspeak::bench::AddRawServerCommand(program.app()));
+  commands.push_back(droidspeak::bench::AddServeCommand(program.app()));
   commands.push_back(droidspeak::bench::AddSimulateCommand(program.app()));
   commands.push_back(droidspeak::bench::AddSpillCommand(program.app()));
 #ifdef DROIDSPEAK_WITH_ENGINE

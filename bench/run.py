@@ -11,6 +11,7 @@
     partial-prefill  partial prefill with everything fetched over TCP, against the ideal of the same engine
     engine           prefill and decoding of one sequence, against what the processor allows and against transformers; only when
                      named: it installs that first, 4.7 GB
+    serve            what clients of an engine that serves wait for, with and without storing what it computes
     memory           peak resident memory of server and engine, against their bounds
     spill            the RocksDB tier against fio on the same disk: read, write, durable, eviction, recovery
     simulate         eviction policies on made-up traces: the server's, LRU, S3-FIFO and GDSF
@@ -33,6 +34,7 @@ from cache.suite import run_cache, run_coverage
 from engine.suite import run_engine
 from peers.suite import run_peers
 from results_page import refresh
+from serve.suite import run_serve, tokenizer
 from server import Server, peak_bytes
 from suite import BINARIES, MIB, ROOT, merge, program, say, steady
 
@@ -45,10 +47,10 @@ def run_transport():
 
 
 @contextlib.contextmanager
-def random_model():
+def random_model(*more):
     with tempfile.TemporaryDirectory(prefix="droidspeak-bench-") as folder:
         arguments = [part for name, value in SHAPE.items() for part in (f"--{name}", str(value))]
-        subprocess.run([BINARIES / "droidspeak-bench", "random-model", "--out", folder, *arguments], check=True)
+        subprocess.run([BINARIES / "droidspeak-bench", "random-model", "--out", folder, *arguments, *more], check=True)
         yield pathlib.Path(folder)
 
 
@@ -61,6 +63,11 @@ def run_partial_prefill():
 def run_engine_on_random_model():
     with random_model() as model:
         return run_engine(model)
+
+
+def run_serve_on_random_model():
+    with random_model("--tokenizer", tokenizer()) as model:
+        return run_serve(model)
 
 
 def run_memory():
@@ -107,7 +114,7 @@ def run_spill():
 
 BENCHES = {"transport": run_transport, "cache": run_cache, "coverage": run_coverage, "peers": run_peers,
            "partial-prefill": run_partial_prefill, "engine": run_engine_on_random_model,
-           "memory": run_memory, "spill": run_spill, "simulate": run_simulate}
+           "serve": run_serve_on_random_model, "memory": run_memory, "spill": run_spill, "simulate": run_simulate}
 ON_REQUEST = ("peers", "engine")
 
 

@@ -145,6 +145,12 @@ absl::Status Serving::Parts::OpenCaches(const ServingOptions& options) {
   for (ServedModel& served : served_) {
     const std::string spec =
         served.adapter == nullptr ? options.model : absl::StrCat(options.model, "+", served.adapter->dir());
+    if (served.adapter != nullptr) {  // the name of their cache is made of that
+      ASSIGN_OR_RETURN(const ModelPath path, ParseModelPath(spec));
+      if (path.adapter != served.adapter->dir()) {
+        return absl::InvalidArgumentError(absl::StrCat("adapter '", served.name, "': '", spec, "' is a folder, too"));
+      }
+    }
     ASSIGN_OR_RETURN(served.own, cache_->OpenModel(spec, model_->config(), model_->dtype(), block_tokens));
   }
   std::vector<ContextSender> senders;

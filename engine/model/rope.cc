@@ -2,9 +2,7 @@
 #include "engine/model/rope.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
@@ -118,13 +116,21 @@ Rope::Rope(const RopeConfig& config, int64_t head_dim, int64_t max_positions, in
       inverse_frequencies_(ToVector(InverseFrequencies(config, reach))),
       tables_(new Table[(max_positions + kTablePositions - 1) / kTablePositions]) {}
 
+// Angles in fp32, as transformers has them. By libm: the vectorised functions of libtorch's MKL, called for the first
+// time from several threads, are suspected of having given a table with errors of 1e-4 now and then.
 void Rope::MakeTable(int64_t index, Table& table) const {
-  const at::NoGradGuard no_grad;
   const int64_t first = index * kTablePositions, end = std::min(first + kTablePositions, max_positions_);
-  const at::Tensor frequencies = at::from_blob(const_cast<float*>(inverse_frequencies_.data()), {1, half_}, at::kFloat);
-  const at::Tensor angles = at::arange(first, end, at::kLong).to(at::kFloat).unsqueeze(1) * frequencies;
-  table.cos = ToVector(angles.cos() * attention_factor_);
-  table.sin = ToVector(angles.sin() * attention_factor_);
+  const auto factor = static_cast<float>(attention_factor_);
+  table.cos.resize((end - first) * half_);
+  table.sin.resize((end - first) * half_);
+  for (int64_t position = first; position < end; ++position) {
+    const int64_t row = (position - first) * half_;
+    for (int64_t i = 0; i < half_; ++i) {
+      const float angle = static_cast<float>(position) * inverse_frequencies_[i];
+      table.cos[row + i] = std::cos(angle) * factor;
+      table.sin[row + i] = std::sin(angle) * factor;
+    }
+  }
 }
 
 const Rope::Table& Rope::TableOf(int64_t position) const {

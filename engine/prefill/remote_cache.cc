@@ -7,6 +7,12 @@
 #include "engine/model/digest.h"
 
 namespace droidspeak {
+namespace {
+
+// A region that is so many times as large as what is asked for is left to those who need it.
+constexpr uint64_t kMostSurplus = 4;
+
+}  // namespace
 
 Layout CacheLayout(const ModelConfig& config, Dtype dtype, int64_t block_tokens, Regime regime) {
   Layout layout;
@@ -59,10 +65,14 @@ absl::StatusOr<ModelNamespaces> RemoteCache::OpenModel(const std::string& spec, 
 absl::StatusOr<Staging> RemoteCache::AllocateStaging(uint64_t bytes) {
   {
     absl::MutexLock lock(&mutex_);
+    auto best = free_.end();
     for (auto it = free_.begin(); it != free_.end(); ++it) {
-      if ((*it)->bytes() < bytes) continue;
-      std::unique_ptr<Region> region = std::move(*it);
-      free_.erase(it);
+      if ((*it)->bytes() < bytes || (*it)->bytes() / kMostSurplus > bytes) continue;
+      if (best == free_.end() || (*it)->bytes() < (*best)->bytes()) best = it;
+    }
+    if (best != free_.end()) {
+      std::unique_ptr<Region> region = std::move(*best);
+      free_.erase(best);
       return Staging(this, std::move(region));
     }
   }

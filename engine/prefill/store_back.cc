@@ -49,8 +49,7 @@ StoreBack::StoreBack(RemoteCache& cache, ExtentUnit unit, Staging staging, Store
       staging_(std::move(staging)),
       options_(std::move(options)),
       layers_to_send_(CountLayers(unit_)) {
-  const int64_t units = static_cast<int64_t>(staging_.region().bytes()) / unit_.unit_bytes();
-  for (int64_t index = units; index-- > 0;) free_units_.push_back(index);
+  for (int64_t index = units(); index-- > 0;) free_units_.push_back(index);
 }
 
 StoreBack::~StoreBack() {

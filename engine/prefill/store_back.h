@@ -34,6 +34,12 @@ class StoreBack : public CaptureSink {
                                                                         StoreBackOptions options);
   ~StoreBack() override;
 
+  // Blocks that memory is there for at a time: those that are not sent wholly, and whose sending is not over.
+  [[nodiscard]] int64_t units() const { return static_cast<int64_t>(staging_.region().bytes()) / unit_.unit_bytes(); }
+
+  // False: something went wrong, and no more is stored.
+  [[nodiscard]] bool ok() const { return status_.ok(); }
+
   // Whether the servers lack any of the blocks offered so far.
   [[nodiscard]] bool wants_any() const;
 

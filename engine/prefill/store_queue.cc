@@ -41,10 +41,13 @@ StoreQueue::~StoreQueue() {
 std::unique_ptr<QueuedStore> StoreQueue::Open(absl::Span<const int32_t> tokens, StoreBackOptions options) {
   auto stream = std::make_shared<Stream>();
   stream->first_row = options.first_row;
-  std::unique_ptr<QueuedStore> sink(new QueuedStore(*this, stream, options));
+  stream->block_tokens = options.ns.layout.block_tokens;
   const Layout& layout = options.ns.layout;
   const int64_t block =
       ExtentUnit(config_, layout.kv, layout.block_tokens, options.kv_layers, options.e_layers).unit_bytes();
+  const int64_t row = std::max<int64_t>(1, block / layout.block_tokens);
+  std::unique_ptr<QueuedStore> sink(
+      new QueuedStore(*this, stream, options, std::max<int64_t>(layout.block_tokens, options_.copy_bytes / 4 / row)));
   options.max_staging_bytes = std::max(options_.each_staging_bytes, block);
   stream->staging_bytes = options.max_staging_bytes;
   const auto begin = [this, stream = stream.get(), tokens = std::vector<int32_t>(tokens.begin(), tokens.end()),
@@ -61,7 +64,7 @@ std::unique_ptr<QueuedStore> StoreQueue::Open(absl::Span<const int32_t> tokens, 
     if (!stream->store->wants_any()) stream->first_row = std::max(stream->first_row.load(), full);
   };
   const auto bytes = static_cast<int64_t>(tokens.size() * sizeof(int32_t));
-  if (!Post({.stream = stream, .begin = begin, .steps = {}, .bytes = bytes})) CutShort(*stream);
+  if (!Reserve(bytes) || !Post({.stream = stream, .begin = begin, .steps = {}, .bytes = bytes})) CutShort(*stream);
   return sink;
 }
 
@@ -69,15 +72,28 @@ void StoreQueue::CutShort(Stream& stream) {
   if (!stream.ended.exchange(true)) cut_short_.fetch_add(1, std::memory_order_relaxed);
 }
 
+bool StoreQueue::Reserve(int64_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  if (bytes_ + bytes > options_.copy_bytes) return false;
+  bytes_ += bytes;
+  return true;
+}
+
+void StoreQueue::Release(int64_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  bytes_ -= bytes;
+}
+
 bool StoreQueue::Post(Task task) {
   absl::MutexLock lock(&mutex_);
-  if (task.bytes > 0 && bytes_ + task.bytes > options_.copy_bytes) return false;
   if (task.begin != nullptr) {
-    if (staging_bytes_ + task.stream->staging_bytes > options_.staging_bytes) return false;
+    if (staging_bytes_ + task.stream->staging_bytes > options_.staging_bytes) {
+      bytes_ -= task.bytes;
+      return false;
+    }
     staging_bytes_ += task.stream->staging_bytes;
     task.stream->begun = true;
   }
-  bytes_ += task.bytes;
   tasks_.push_back(std::move(task));
   return true;
 }
@@ -109,20 +125,43 @@ void StoreQueue::Run(const std::stop_token& stop) {
   }
 }
 
+// As many blocks at a time as memory is there for, but for the one that the next rows may complete.
+void StoreQueue::StoreRows(StoreBack& store, const Step& step, int64_t block_tokens) {
+  const int64_t end = step.row + step.layers[0].e.size(0), blocks = std::max<int64_t>(1, store.units() - 1);
+  for (int64_t begin = step.row; begin < end;) {
+    const int64_t next = std::min(end, (begin / block_tokens + blocks) * block_tokens);
+    const auto rows = [&](const at::Tensor& all) {
+      return all.defined() ? all.narrow(0, begin - step.row, next - begin) : all;
+    };
+    for (const Step::Layer& layer : step.layers) {
+      const at::Tensor e = rows(layer.e);
+      store.OnLayer({.layer = layer.layer, .e = e, .k = rows(layer.k), .v = rows(layer.v)}, begin)
+          .IgnoreError();  // Finish tells
+    }
+    begin = next;
+  }
+}
+
 void StoreQueue::Do(Task& task) {
   Stream& stream = *task.stream;
   const absl::Status status = WithoutExceptions("storing", [&] {
     if (task.begin) task.begin();
     if (stream.store == nullptr || stream.ended) return absl::OkStatus();
-    for (const Step& step : task.steps) step(*stream.store);
-    return task.end ? stream.store->Finish(/*durable=*/false, absl::Now() + kSealTimeout) : absl::OkStatus();
+    for (const Step& step : task.steps) {
+      if (!step.tokens.empty()) stream.store->Append(step.tokens);
+      if (!step.layers.empty()) StoreRows(*stream.store, step, stream.block_tokens);
+    }
+    if (!stream.store->ok()) stream.ended = true;
+    return absl::OkStatus();
   });
-  if (!status.ok()) {
-    spdlog::debug("a sequence is stored in part: {}", ToStd(status.message()));
-    stream.ended = true;
-  }
-  if (task.end || stream.ended) stream.store.reset();
   task.steps.clear();  // the copies
+  if (!status.ok()) stream.ended = true;
+  if (stream.store == nullptr || (!task.end && !stream.ended)) return;
+  // Of a sequence that was cut short, too: the servers may still be reading its memory.
+  const absl::Status finished = stream.store->Finish(/*durable=*/false, absl::Now() + kSealTimeout);
+  if (!finished.ok()) spdlog::debug("a sequence is stored in part: {}", ToStd(finished.message()));
+  stream.ended = true;
+  stream.store.reset();
 }
 
 bool StoreQueue::Drain(absl::Time deadline) {
@@ -136,42 +175,75 @@ int64_t StoreQueue::queued_bytes() const {
   return bytes_;
 }
 
-QueuedStore::QueuedStore(StoreQueue& queue, std::shared_ptr<StoreQueue::Stream> stream, const StoreBackOptions& options)
-    : queue_(queue), stream_(std::move(stream)), kv_layers_(options.kv_layers), e_layers_(options.e_layers) {}
+QueuedStore::QueuedStore(StoreQueue& queue, std::shared_ptr<StoreQueue::Stream> stream, const StoreBackOptions& options,
+                         int64_t most_rows)
+    : queue_(queue),
+      stream_(std::move(stream)),
+      kv_layers_(options.kv_layers),
+      e_layers_(options.e_layers),
+      last_layer_(std::max(kv_layers_.empty() ? -1 : kv_layers_.back(), e_layers_.empty() ? -1 : e_layers_.back())),
+      most_rows_(most_rows) {}
 
 QueuedStore::~QueuedStore() {
   Flush(/*end=*/true);
 }
 
+bool QueuedStore::goes_on() {
+  if (!stream_->ended) return true;
+  steps_.clear();
+  queue_.Release(std::exchange(bytes_, 0));
+  return false;
+}
+
+StoreQueue::Step& QueuedStore::StepOf(int64_t layer, int64_t row) {
+  if (!steps_.empty() && !steps_.back().layers.empty()) {
+    const StoreQueue::Step& last = steps_.back();
+    if (last.row == row && last.layers.back().layer < layer) return steps_.back();
+    if (last.layers.back().layer != last_layer_) {
+      bytes_ -= last.bytes;
+      queue_.Release(last.bytes);
+      steps_.pop_back();
+    }
+  }
+  return steps_.emplace_back(StoreQueue::Step{.tokens = {}, .row = row, .layers = {}});
+}
+
 absl::Status QueuedStore::OnLayer(const LayerKv& kv, int64_t row) {
   const bool with_e = Has(e_layers_, kv.layer), with_kv = Has(kv_layers_, kv.layer);
-  if (stream_->ended || (!with_e && !with_kv)) return absl::OkStatus();
+  if (!goes_on() || (!with_e && !with_kv)) return absl::OkStatus();
   const int64_t rows = kv.e.size(0);
   if (row + rows <= stream_->first_row) return absl::OkStatus();
+  StoreQueue::Step& step = StepOf(kv.layer, row);
+  const auto bytes = static_cast<int64_t>((with_e ? kv.e.nbytes() : 0) + (with_kv ? kv.k.nbytes() + kv.v.nbytes() : 0));
+  if (!queue_.Reserve(bytes)) {
+    queue_.CutShort(*stream_);
+    (void)goes_on();
+    return absl::OkStatus();
+  }
+  bytes_ += bytes;
+  step.bytes += bytes;
   // The number of rows is read off E.
-  const at::Tensor e = with_e ? Copy(kv.e) : at::empty({rows, 0}, kv.e.options());
-  const at::Tensor k = Copy(kv.k), v = Copy(kv.v);
-  bytes_ += static_cast<int64_t>(e.nbytes() + k.nbytes() + v.nbytes());
-  steps_.emplace_back([layer = kv.layer, row, e, k, v](StoreBack& store) {
-    store.OnLayer({.layer = layer, .e = e, .k = k, .v = v}, row).IgnoreError();  // Finish tells
-  });
-  if (bytes_ >= kFlushBytes) Flush(/*end=*/false);
+  step.layers.push_back({.layer = kv.layer,
+                         .e = with_e ? Copy(kv.e) : at::empty({rows, 0}, kv.e.options()),
+                         .k = with_kv ? Copy(kv.k) : at::Tensor(),
+                         .v = with_kv ? Copy(kv.v) : at::Tensor()});
+  if (kv.layer == last_layer_ && bytes_ >= kFlushBytes) Flush(/*end=*/false);
   return absl::OkStatus();
 }
 
 void QueuedStore::Append(int32_t token) {
-  if (stream_->ended) return;
-  steps_.emplace_back([token](StoreBack& store) { store.Append(absl::MakeConstSpan(&token, 1)); });
+  if (!goes_on()) return;
+  steps_.push_back({.tokens = {token}, .layers = {}});
   if (++tokens_ >= kFlushTokens) Flush(/*end=*/false);
 }
 
 void QueuedStore::Flush(bool end) {
-  const bool posted =
-      steps_.empty() || queue_.Post({.stream = stream_, .begin = nullptr, .steps = std::move(steps_), .bytes = bytes_});
-  if (!posted) queue_.CutShort(*stream_);
-  steps_.clear();
-  bytes_ = tokens_ = 0;
-  if (end) queue_.Post({.stream = stream_, .begin = nullptr, .steps = {}, .end = true});
+  queue_.Post({.stream = stream_,
+               .begin = nullptr,
+               .steps = std::exchange(steps_, {}),
+               .end = end,
+               .bytes = std::exchange(bytes_, 0)});
+  tokens_ = 0;
 }
 
 }  // namespace droidspeak

@@ -23,7 +23,7 @@ namespace droidspeak {
 class QueuedStore;
 
 struct StoreQueueOptions {
-  int64_t copy_bytes = int64_t{512} << 20;   // copies that wait for the thread
+  int64_t copy_bytes = int64_t{1} << 30;     // copies that wait for the thread
   int64_t staging_bytes = int64_t{2} << 30;  // registered memory of all sequences that are being stored
   int64_t each_staging_bytes = 64 << 20;     // of one, or what one block needs
 };
@@ -51,10 +51,22 @@ class StoreQueue {
 
  private:
   friend class QueuedStore;
-  using Step = std::function<void(StoreBack&)>;
+  // Rows of one forward from `row` on: all its layers together, so that the thread can send them block by block, in
+  // little memory. Or tokens that follow in the sequence.
+  struct Step {
+    struct Layer {
+      int64_t layer;
+      at::Tensor e, k, v;
+    };
+    std::vector<int32_t> tokens;
+    int64_t row = 0;
+    std::vector<Layer> layers;
+    int64_t bytes = 0;  // of the layers
+  };
 
   // One sequence's store, as the thread has it.
   struct Stream {
+    int64_t block_tokens = 0;
     int64_t staging_bytes = 0;
     bool begun = false;                 // it counts; guarded by the queue's mutex
     std::unique_ptr<StoreBack> store;   // null: not begun, or it could not be
@@ -66,14 +78,18 @@ class StoreQueue {
     std::function<void()> begin;  // makes the store
     std::vector<Step> steps;
     bool end = false;
-    int64_t bytes = 0;
+    int64_t bytes = 0;  // reserved, until it is done
   };
 
-  // False when it would exceed the limit; a task without bytes always goes.
+  // For copies; false when they would exceed the limit.
+  bool Reserve(int64_t bytes);
+  void Release(int64_t bytes);
+  // False when one that begins finds no staging memory; its bytes are released.
   bool Post(Task task);
   void CutShort(Stream& stream);
   void Run(const std::stop_token& stop);
   void Do(Task& task);
+  static void StoreRows(StoreBack& store, const Step& step, int64_t block_tokens);
 
   RemoteCache& cache_;
   const ModelConfig& config_;
@@ -94,21 +110,31 @@ class QueuedStore : public CaptureSink {
   ~QueuedStore() override;
 
   absl::Status OnLayer(const LayerKv& kv, int64_t row) override;
+  // That a forward should have at most, so that the copies of several find room.
+  [[nodiscard]] int64_t most_rows() const { return most_rows_; }
   // The sequence's next token, before its row is computed.
   void Append(int32_t token);
 
  private:
   friend class StoreQueue;
-  QueuedStore(StoreQueue& queue, std::shared_ptr<StoreQueue::Stream> stream, const StoreBackOptions& options);
+  QueuedStore(StoreQueue& queue, std::shared_ptr<StoreQueue::Stream> stream, const StoreBackOptions& options,
+              int64_t most_rows);
 
   void Flush(bool end);
+  // The step that takes the layer of a forward that begins with `row`. What an earlier one left that did not get to its
+  // last layer is dropped: its rows come again.
+  StoreQueue::Step& StepOf(int64_t layer, int64_t row);
+  // False when nothing is stored any more: then nothing is held either.
+  [[nodiscard]] bool goes_on();
 
   StoreQueue& queue_;
   const std::shared_ptr<StoreQueue::Stream> stream_;
   const std::vector<int64_t> kv_layers_, e_layers_;
+  const int64_t last_layer_;  // that is stored
+  const int64_t most_rows_;
   std::vector<StoreQueue::Step> steps_;  // not posted yet: a token's row is too little to wake a thread for
-  int64_t bytes_ = 0;
-  int64_t tokens_ = 0;  // among them
+  int64_t bytes_ = 0;                    // of them
+  int64_t tokens_ = 0;                   // among them
 };
 
 }  // namespace droidspeak

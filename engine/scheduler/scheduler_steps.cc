@@ -187,7 +187,9 @@ absl::Status Scheduler::StartPrefill(ServedSequence& sequence) {
 }
 
 void Scheduler::PromptStep(ServedSequence& sequence) {
-  const absl::StatusOr<bool> done = sequence.prefill->Step(is_decoding() ? kSharedStepTokens : kPrefillStepTokens);
+  int64_t rows = is_decoding() ? kSharedStepTokens : kPrefillStepTokens;
+  if (sequence.store != nullptr) rows = std::min(rows, sequence.store->most_rows());
+  const absl::StatusOr<bool> done = sequence.prefill->Step(rows);
   if (!done.ok()) return End(sequence, EndReason::kFailed, done.status());
   if (*done) FinishPrompt(sequence);
 }

@@ -1,34 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/http_get.h"
 
-#include <arpa/inet.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "common/base/host_port.h"
+#include "tests/support/http_call.h"
 
 namespace droidspeak {
 
 std::string HttpGet(const std::string& address, const std::string& path) {
-  const HostPort host_port = HostPort::Parse(address).value();
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(host_port.port);
-  inet_pton(AF_INET, host_port.host.c_str(), &to.sin_addr);
-  std::string answer;
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) {
-    const std::string request = absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    char buffer[4096];
-    ssize_t got = send(fd, request.data(), request.size(), MSG_NOSIGNAL);
-    while (got > 0 && (got = recv(fd, buffer, sizeof buffer, 0)) > 0) answer.append(buffer, static_cast<size_t>(got));
-  }
-  close(fd);
-  const size_t body = answer.find("\r\n\r\n");
-  return body == std::string::npos ? "" : answer.substr(body + 4);
+  HttpCall call(address, {.path = path});
+  const HttpAnswer answer = call.Whole();
+  return call.complete() ? answer.body : "";
 }
 
 double MetricOf(const std::string& address, const std::string& name) {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "nlohmann/json.hpp"
-#include "tests/engine/commands/http_call.h"
+#include "tests/support/http_call.h"
 
 namespace droidspeak {
 

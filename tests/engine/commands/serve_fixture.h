@@ -11,8 +11,8 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/engine/commands/api_stream.h"
-#include "tests/engine/commands/http_call.h"
 #include "tests/engine/commands/serve_process.h"
+#include "tests/support/http_call.h"
 #include "tests/support/server_process.h"
 
 namespace droidspeak {

@@ -28,9 +28,10 @@ class SchedulerServerTest : public PrefillServerTest {
     void Store() const { EXPECT_TRUE(stores->Drain(absl::Now() + absl::Seconds(30))); }
   };
   Engine Serve(const std::shared_ptr<const Model>& model, std::vector<ContextSender> senders = {},
-               SchedulerOptions options = {.slots = 4096, .e_layers = AllLayers()}) {
+               SchedulerOptions options = {.slots = 4096, .e_layers = AllLayers()},
+               const StoreQueueOptions& storing = {}) {
     Engine engine;
-    engine.stores = std::make_unique<StoreQueue>(*cache_, model->config());
+    engine.stores = std::make_unique<StoreQueue>(*cache_, model->config(), storing);
     engine.contexts =
         std::make_unique<ContextOpener>(*cache_, model->config().layers, options.e_layers, std::move(senders));
     engine.test = std::make_unique<TestScheduler>(model, std::move(options), engine.contexts.get(), engine.stores.get(),
@@ -169,6 +170,35 @@ TEST_F(SchedulerServerTest, TheSenderThatReachesFurthestIsUsed) {
   EXPECT_EQ(heard->report().sender, "far");
   EXPECT_EQ(heard->report().plan, "1-3");
   EXPECT_EQ(heard->tokens(), ExpectedAnswer(*receiver, *far, prompt, two, 3 * kBlock));
+}
+
+TEST_F(SchedulerServerTest, MemoryForOneBlockStoresALongPrompt) {
+  const auto model = LoadTinyModel(Base());
+  const std::vector<int32_t> prompt = RandomTokens(10 * kBlock + 3, Base().vocab, 67);
+  const SchedulerOptions options = {.slots = 4096, .e_layers = AllLayers()};
+  Engine engine = Serve(model, {}, options, {.each_staging_bytes = 1});
+  ASSERT_TRUE(engine->Ask(prompt, 2 * kBlock)->WaitForEnd());
+  engine.Store();
+  EXPECT_EQ(engine.stores->cut_short(), 0);
+  EXPECT_EQ(engine.stores->queued_bytes(), 0);
+  Engine other = Serve(model);
+  const auto warm = other->Ask(prompt, kAnswer);
+  ASSERT_TRUE(warm->WaitForEnd());
+  EXPECT_EQ(warm->report().own_tokens, 10 * kBlock);
+  EXPECT_EQ(warm->tokens(), Alone(*model, prompt, kAnswer));
+}
+
+TEST_F(SchedulerServerTest, WithoutMemoryForCopiesAnAnswerIsNotStored) {
+  const auto model = LoadTinyModel(Base());
+  const std::vector<int32_t> prompt = RandomTokens(kLength, Base().vocab, 68);
+  const SchedulerOptions options = {.slots = 4096, .e_layers = AllLayers()};
+  Engine engine = Serve(model, {}, options, {.copy_bytes = kLength * 4});  // for the tokens alone
+  const auto heard = engine->Ask(prompt, kAnswer);
+  ASSERT_TRUE(heard->WaitForEnd());
+  EXPECT_EQ(heard->tokens(), Alone(*model, prompt, kAnswer));
+  engine.Store();
+  EXPECT_EQ(engine.stores->cut_short(), 1);
+  EXPECT_EQ(engine.stores->queued_bytes(), 0);
 }
 
 // Applied or merged, an adapter has one cache; and the model beside which it is applied is a sender like another.

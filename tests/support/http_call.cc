@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/engine/commands/http_call.h"
+#include "tests/support/http_call.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -27,7 +27,7 @@ int Connected(const std::string& address) {
   sockaddr_in to{};
   to.sin_family = AF_INET;
   to.sin_port = htons(host_port.port);
-  inet_pton(AF_INET, host_port.host.c_str(), &to.sin_addr);
+  if (inet_pton(AF_INET, host_port.host.c_str(), &to.sin_addr) != 1) return -1;
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const timeval limit = absl::ToTimeval(kPatience);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
@@ -59,7 +59,8 @@ std::string Text(const std::string& address, const HttpQuestion& question) {
 
 }  // namespace
 
-HttpCall::HttpCall(const std::string& address, const HttpQuestion& question) : fd_(Connected(address)) {
+HttpCall::HttpCall(const std::string& address, const HttpQuestion& question)
+    : fd_(Connected(address)), patience_(question.patience) {
   if (connected()) Send(fd_, Text(address, question));
 }
 
@@ -69,7 +70,7 @@ HttpCall::~HttpCall() {
 
 bool HttpCall::ReadSome() {
   pollfd readable{.fd = fd_, .events = POLLIN, .revents = 0};
-  if (!connected() || poll(&readable, 1, static_cast<int>(absl::ToInt64Milliseconds(kPatience))) != 1) return false;
+  if (!connected() || poll(&readable, 1, static_cast<int>(absl::ToInt64Milliseconds(patience_))) != 1) return false;
   char bytes[16 * 1024];
   const ssize_t got = recv(fd_, bytes, sizeof bytes, 0);
   if (got <= 0) return false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A blocking HTTP client for tests: whole answers, or a stream's events one by one.
+// A blocking HTTP client for tests and benchmarks: whole answers, or a stream's events one by one.
 #pragma once
 
 #include <map>
@@ -18,6 +18,7 @@ struct HttpQuestion {
   std::string method = "GET";
   std::string body;  // of a POST
   std::map<std::string, std::string> headers;
+  absl::Duration patience = kPatience;  // for each piece of the answer
 };
 
 struct HttpAnswer {
@@ -56,6 +57,7 @@ class HttpCall {
   void ReadHead();
 
   const int fd_;
+  const absl::Duration patience_;
   std::string received_;  // and not understood yet
   bool head_read_ = false;
   int status_ = 0;
