@@ -21,9 +21,8 @@ namespace {
 
 using nlohmann::json;
 
-// For an answer's next piece: prompts may wait for each other.
-constexpr int64_t kMostConcurrency = 4096;  // each has a thread
-constexpr absl::Duration kPatience = absl::Hours(1);
+constexpr int64_t kMostConcurrency = 4096;            // each has a thread
+constexpr absl::Duration kPatience = absl::Hours(1);  // for an answer's next piece: prompts may wait for each other
 
 struct Request {
   std::string body;

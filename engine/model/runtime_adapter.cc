@@ -17,6 +17,21 @@
 
 namespace droidspeak {
 
+std::vector<RuntimeAdapter::Part> RuntimeAdapter::PartsOf(const LoraAdapter& adapter, int64_t layer,
+                                                          const std::vector<Projection>& projections) const {
+  const at::ScalarType type = ScalarType(base_->dtype());
+  std::vector<Part> parts;
+  int64_t first = 0;
+  for (const Projection& projection : projections) {
+    const LoraFactors factors = adapter.Factors(absl::StrCat("model.layers.", layer, ".", projection.module));
+    if (factors.a.defined()) {
+      parts.push_back({.first = first, .a = factors.a.to(type), .b = (factors.b * factors.scale).to(type)});
+    }
+    first += projection.out;
+  }
+  return parts;
+}
+
 absl::StatusOr<std::shared_ptr<const RuntimeAdapter>> RuntimeAdapter::Load(const std::string& dir,
                                                                            std::shared_ptr<const Model> base) {
   DROIDSPEAK_CHECK(base->path().adapter.empty());
@@ -27,20 +42,10 @@ absl::StatusOr<std::shared_ptr<const RuntimeAdapter>> RuntimeAdapter::Load(const
         ASSIGN_OR_RETURN(const std::unique_ptr<LoraAdapter> adapter, LoraAdapter::Load(dir, config));
         std::shared_ptr<RuntimeAdapter> loaded(new RuntimeAdapter(dir, base));
         const LayerProjections projections = ProjectionsOf(config);
-        const at::ScalarType type = ScalarType(base->dtype());
-        for (int64_t index = 0; index < config.layers; ++index) {
-          Layer& layer = loaded->layers_.emplace_back();
-          for (const auto* group : {&projections.qkv, &projections.o, &projections.gate_up, &projections.down}) {
-            std::vector<Part>& parts = layer.emplace_back();
-            int64_t first = 0;
-            for (const Projection& projection : *group) {
-              const LoraFactors factors =
-                  adapter->Factors(absl::StrCat("model.layers.", index, ".", projection.module));
-              if (factors.a.defined()) {
-                parts.push_back({.first = first, .a = factors.a.to(type), .b = (factors.b * factors.scale).to(type)});
-              }
-              first += projection.out;
-            }
+        for (int64_t layer = 0; layer < config.layers; ++layer) {
+          Layer& products = loaded->layers_.emplace_back();
+          for (const auto* of : {&projections.qkv, &projections.o, &projections.gate_up, &projections.down}) {
+            products.push_back(loaded->PartsOf(*adapter, layer, *of));
           }
         }
         return loaded;

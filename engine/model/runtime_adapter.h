@@ -13,6 +13,9 @@
 
 namespace droidspeak {
 
+class LoraAdapter;
+struct Projection;
+
 // Holds both factors of each projection in the model's dtype. Immutable after Load: any number of forwards may use it.
 class RuntimeAdapter {
  public:
@@ -36,6 +39,10 @@ class RuntimeAdapter {
     at::Tensor b;   // [out, rank], the scale in it
   };
   using Layer = std::vector<std::vector<Part>>;  // by product
+
+  // Of one product of a layer.
+  [[nodiscard]] std::vector<Part> PartsOf(const LoraAdapter& adapter, int64_t layer,
+                                          const std::vector<Projection>& projections) const;
 
   RuntimeAdapter(std::string dir, std::shared_ptr<const Model> base) : dir_(std::move(dir)), base_(std::move(base)) {}
 

@@ -59,8 +59,6 @@ class ContextOpener {
   // Ends a context's transfer and forgets it, which may wait for servers.
   void Close(std::unique_ptr<ContextSource> source);
 
-  [[nodiscard]] const std::vector<ContextSender>& senders() const { return senders_; }
-
  private:
   void Run(const std::stop_token& stop);
   void Answer(Request& request);
