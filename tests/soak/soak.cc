@@ -19,7 +19,7 @@ namespace droidspeak::soak {
 namespace {
 
 constexpr int kClients = 2;
-constexpr int kWindows = 12;
+constexpr int kWindows = 30;
 constexpr double kShareOfPeak = 0.8;
 // In windows of a few seconds, on a machine that does other things as well, latencies say little: they must only not
 // pile up. From this length on they must stay what they are.

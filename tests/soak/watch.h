@@ -27,7 +27,9 @@ struct Window {
 Window Look(pid_t pid, double end_seconds, const std::vector<Tally>& tallies);
 
 // The windows as a table, the first and the last third beside each other, and what has grown, if anything. Returns
-// whether nothing has. The latencies of the last third are at most `latency_factor` of the first's and `latency_ms`.
+// whether nothing has. Latencies have grown when those of the last third are more than `latency_factor` of the first's
+// and `latency_ms`, and they rise from window to window more than chance explains: at 80 % of what a server can do, a
+// stall of a third of a second makes thirty requests late, and the p99 of windows without any trend differ tenfold.
 bool Report(const std::vector<Window>& windows, double latency_factor, double latency_ms);
 
 }  // namespace droidspeak::soak
