@@ -73,11 +73,11 @@ double EngineBounds::Products() const {
 
 double EngineBounds::Stream() const {
   const absl::Time start = absl::Now();
-  uint64_t sum = ReadAll(model_->lm_head());
+  uint64_t sum = ReadAll(model_->lm_head().memory());
   for (int64_t layer = 0; layer < model_->config().layers; ++layer) {
     const LayerWeights& weights = model_->layer(layer);
-    for (const at::Tensor* tensor : {&weights.qkv, &weights.o, &weights.gate_up, &weights.down})
-      sum += ReadAll(*tensor);
+    for (const Weight* weight : {&weights.qkv, &weights.o, &weights.gate_up, &weights.down})
+      sum += ReadAll(weight->memory());
   }
   asm volatile("" : : "r"(sum));  // it counts as used
   return absl::ToDoubleSeconds(absl::Now() - start);

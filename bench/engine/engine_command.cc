@@ -14,6 +14,7 @@
 #include "bench/report.h"
 #include "common/base/malloc.h"
 #include "common/base/status.h"
+#include "engine/model/forward.h"
 #include "engine/prefill/decode.h"
 #include "engine/prefill/partial_prefill.h"
 #include "engine/prefill/sequence.h"
@@ -23,6 +24,7 @@ namespace {
 
 constexpr double kPrefillTarget = 0.9;  // of the products and the attention
 constexpr double kDecodeTarget = 0.8;   // of reading the weights
+constexpr int64_t kBatch = 8;           // answers that are decoded together
 
 struct EngineOptions {
   std::string model, dtype = "bf16";
@@ -41,11 +43,14 @@ class EngineLoad {
   absl::StatusOr<double> Prefill();
   // Seconds a token, behind the prompt.
   absl::StatusOr<double> Decode();
+  // Seconds a token of each of kBatch answers, all behind that prompt.
+  absl::StatusOr<double> DecodeBatch();
 
  private:
   EngineOptions options_;
   std::shared_ptr<const Model> model_;
-  Sequence sequence_;
+  Sequence sequence_;             // the slab's first run
+  std::vector<SlotRun> answers_;  // and those of the batch
   std::vector<int32_t> tokens_;
 };
 
@@ -62,7 +67,11 @@ absl::StatusOr<std::unique_ptr<EngineLoad>> EngineLoad::Create(const EngineOptio
   std::mt19937 random(1);
   load->tokens_.resize(options.tokens);
   for (int32_t& token : load->tokens_) token = static_cast<int32_t>(random() % config.vocab_size);
-  ASSIGN_OR_RETURN(load->sequence_, Sequence::Create(*load->model_, options.tokens + options.decode));
+  const int64_t slots = options.tokens + options.decode;
+  ASSIGN_OR_RETURN(load->sequence_, Sequence::Create(*load->model_, (1 + kBatch) * slots));
+  SlotRun& run = load->sequence_.run;
+  for (int64_t i = 1; i <= kBatch; ++i) load->answers_.push_back({.first = run.first + i * slots, .count = slots});
+  run.count = slots;
   return load;
 }
 
@@ -88,22 +97,45 @@ absl::StatusOr<double> EngineLoad::Decode() {
   return absl::ToDoubleSeconds(absl::Now() - start) / static_cast<double>(answer.size() - 1);
 }
 
+absl::StatusOr<double> EngineLoad::DecodeBatch() {
+  for (const SlotRun& run : answers_) sequence_.slab->Copy(sequence_.run.first, run.first, options_.tokens);
+  const std::shared_ptr<const Rope> rope = model_->RopeFor(options_.tokens + options_.decode);
+  std::vector<Row> rows;
+  for (int64_t i = 0; i < kBatch; ++i)
+    rows.push_back({.token = 1, .sequence = static_cast<int32_t>(i), .rope = rope.get()});
+  const absl::Time start = absl::Now();
+  for (int64_t position = options_.tokens; position < options_.tokens + options_.decode; ++position) {
+    for (int64_t i = 0; i < kBatch; ++i) {
+      rows[i].position = static_cast<int32_t>(position);
+      rows[i].slot = answers_[i].first + position;
+    }
+    ForwardInput input;
+    input.rows = rows;
+    input.wanted = AllRows(rows);
+    RETURN_IF_ERROR(Forward(*model_, *sequence_.slab, input).status());
+  }
+  return absl::ToDoubleSeconds(absl::Now() - start) / static_cast<double>(options_.decode);
+}
+
 absl::Status RunEngine(const EngineOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<EngineLoad> load, EngineLoad::Create(options));
   ASSIGN_OR_RETURN(const EngineBounds bounds, EngineBounds::Create(load->model(), options.tokens));
-  std::vector<double> prefill, products, decode, stream, of_products, of_stream;
+  std::vector<double> prefill, products, decode, batch, stream, of_products, of_stream, batch_of_stream;
   for (int round = -1; round < options.repeats; ++round) {  // the first round warms up
     ASSIGN_OR_RETURN(const double prefill_s, load->Prefill());
     const double products_s = bounds.Products();
     ASSIGN_OR_RETURN(const double decode_s, load->Decode());
     const double stream_s = bounds.Stream();
+    ASSIGN_OR_RETURN(const double batch_s, load->DecodeBatch());
     if (round < 0) continue;
     prefill.push_back(1e3 * prefill_s);
     products.push_back(1e3 * products_s);
     decode.push_back(1e3 * decode_s);
     stream.push_back(1e3 * stream_s);
+    batch.push_back(1e3 * batch_s);
     of_products.push_back(products_s / prefill_s);
     of_stream.push_back(stream_s / decode_s);
+    batch_of_stream.push_back(stream_s / batch_s);
   }
   Report report("engine");
   report.Setting("prompt_tokens", options.tokens);
@@ -116,10 +148,12 @@ absl::Status RunEngine(const EngineOptions& options) {
   report.Result("prefill's products and attention alone", "ms", products);
   report.Result("decode, a token", "ms", decode);
   report.Result("reading the weights", "ms", stream);
+  report.Result(absl::StrCat("decode, a token of each of ", kBatch), "ms", batch);
   report.Ratio("products and attention/prefill", Median(of_products));
   report.Target("products and attention/prefill", kPrefillTarget);
   report.Ratio("reading the weights/decode", Median(of_stream));
   report.Target("reading the weights/decode", kDecodeTarget);
+  report.Ratio(absl::StrCat("reading the weights/decode of ", kBatch), Median(batch_of_stream));
   report.Baseline(products);
   report.Print(options.json);
   return absl::OkStatus();

@@ -36,14 +36,6 @@ at::Tensor Flash(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, 
   return output.transpose(1, 2).reshape({q.size(2), -1});
 }
 
-// One row sees all its keys: the heads of a group become the rows of one product, and no mask is needed.
-at::Tensor AttendOne(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  const int64_t kv_heads = k.size(1);
-  const at::Tensor grouped = q.reshape({1, kv_heads, q.size(1) / kv_heads, q.size(3)});
-  const auto [output, unused] = at::_scaled_dot_product_flash_attention_for_cpu(grouped, k, v, 0.0, false);
-  return output.reshape({1, -1});
-}
-
 }  // namespace
 
 void Attend(const at::Tensor& q, const KvSlab& slab, int64_t layer, int64_t window, const AttentionRun& run,
@@ -58,9 +50,7 @@ void Attend(const at::Tensor& q, const KvSlab& slab, int64_t layer, int64_t wind
     const at::Tensor k = keys.narrow(2, run.base_slot + first_key, end - first_key);
     const at::Tensor v = values.narrow(2, run.base_slot + first_key, end - first_key);
     at::Tensor to = out.narrow(0, run.first_row + first, count);
-    if (count == 1) {
-      to.copy_(AttendOne(queries(first, 1), k, v));
-    } else if (position == 0 && (window == 0 || end <= window)) {
+    if (position == 0 && (window == 0 || end <= window)) {
       to.copy_(Flash(queries(first, count), k, v, /*causal=*/true, std::nullopt));
     } else {
       to.copy_(Flash(queries(first, count), k, v, /*causal=*/false,

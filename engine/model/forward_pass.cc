@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "engine/model/decode_attention.h"
 #include "engine/model/kernels.h"
 #include "engine/model/linear.h"
 #include "engine/model/torch_types.h"
@@ -77,6 +78,10 @@ void ForwardPass::MakeRuns() {
     }
     runs_.push_back({.first_row = at, .count = 1, .first_position = row.position, .base_slot = base});
   }
+  const auto single =
+      std::stable_partition(runs_.begin(), runs_.end(), [](const AttentionRun& run) { return run.count > 1; });
+  single_rows_.assign(single, runs_.end());
+  runs_.erase(single, runs_.end());
 }
 
 void ForwardPass::Enter() {
@@ -84,9 +89,10 @@ void ForwardPass::Enter() {
     x_ = input_.e.contiguous();
     return;
   }
-  at::Tensor tokens = at::empty({static_cast<int64_t>(input_.rows.size())}, at::kLong);
-  for (size_t i = 0; i < input_.rows.size(); ++i) tokens.data_ptr<int64_t>()[i] = input_.rows[i].token;
-  x_ = model_.embeddings().index_select(0, tokens);
+  std::vector<int64_t> tokens;
+  tokens.reserve(input_.rows.size());
+  for (const Row& row : input_.rows) tokens.push_back(row.token);
+  x_ = model_.Embed(tokens);
   owns_x_ = true;
 }
 
@@ -137,7 +143,7 @@ at::Tensor ForwardPass::Multiply(int64_t layer, Product product, const at::Tenso
 }
 
 at::Tensor ForwardPass::Multiply(int64_t layer, Product product, const at::Tensor& x) const {
-  return Multiply(layer, product, x, 0, model_.layer(layer).Of(product).weight->size(0));
+  return Multiply(layer, product, x, 0, model_.layer(layer).Of(product).weight->out());
 }
 
 absl::Status ForwardPass::StoreKv(int64_t layer, const at::Tensor& kv) {
@@ -178,7 +184,9 @@ void ForwardPass::RotateQ(int64_t layer, const at::Tensor& q) {
 void ForwardPass::Finish(int64_t layer, const at::Tensor& q) {
   RotateQ(layer, q);
   at::Tensor attended = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
-  for (const AttentionRun& run : runs_) Attend(q, slab_, layer, model_.config().windows[layer], run, attended);
+  const int64_t window = model_.config().windows[layer];
+  for (const AttentionRun& run : runs_) Attend(q, slab_, layer, window, run, attended);
+  AttendSingleRows(q, slab_, layer, window, single_rows_, attended);
   pending_ = Multiply(layer, Product::kO, attended);
   const at::Tensor normed = AddNorm(model_.layer(layer).post_norm);
   const at::Tensor gate_up = Multiply(layer, Product::kGateUp, normed);

@@ -59,8 +59,9 @@ class ForwardPass {
   const int64_t end_layer_;
   const bool kv_only_;  // the last layer ends with its K and V
 
-  std::vector<int64_t> query_rows_;   // indexes into input_.rows of the rows that x_ holds
-  std::vector<AttentionRun> runs_;    // the same, cut where the sequence or the positions break
+  std::vector<int64_t> query_rows_;  // indexes into input_.rows of the rows that x_ holds
+  // The same, cut where the sequence or the positions break: those of several rows, and those of one.
+  std::vector<AttentionRun> runs_, single_rows_;
   std::vector<AdapterRun> adapters_;  // of the query rows that have one
   at::Tensor x_;                      // [query rows, hidden], the residual stream
   at::Tensor pending_;                // what a block adds to x_, kept until the next norm reads both; undefined if none

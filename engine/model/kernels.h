@@ -23,19 +23,6 @@ void AddNormRow(Dtype dtype, const void* a, const void* b, const void* weight, v
 // to = a + b.
 void AddRow(Dtype dtype, const void* a, const void* b, void* to, int64_t count);
 
-// A few rows times a matrix of bf16. Each weight is read once, in the order it stands in memory.
-struct DotRows {
-  const void* weight;  // bf16 [out, in]
-  const void* bias;    // bf16 [out], or null
-  const float* x;      // [rows, in]
-  void* to;            // bf16 [rows, out]
-  int64_t in, out;
-  int64_t rows;       // 1 to kMostDotRows
-  int64_t to_stride;  // elements from one row of `to` to the next
-};
-inline constexpr int64_t kMostDotRows = 4;
-void DotRowsBf16(const DotRows& dot);
-
 // to = silu(gate) * up.
 void SiluMulRow(Dtype dtype, const void* gate, const void* up, void* to, int64_t count);
 

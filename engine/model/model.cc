@@ -2,6 +2,8 @@
 #include "engine/model/model.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/tensor.h>
 
 #include <filesystem>
 #include <utility>
@@ -85,6 +87,11 @@ absl::StatusOr<std::shared_ptr<const Model>> Model::Load(const std::string& spec
                            });
 }
 
+at::Tensor Model::Embed(absl::Span<const int64_t> tokens) const {
+  if (!embeddings_.defined()) return lm_head_.Rows(tokens);
+  return embeddings_.index_select(0, at::tensor(at::IntArrayRef(tokens.data(), tokens.size()), at::kLong));
+}
+
 int64_t Model::weight_bytes() const {
   int64_t bytes = 0;
   const auto add = [&bytes](const at::Tensor& tensor) {
@@ -92,13 +99,13 @@ int64_t Model::weight_bytes() const {
   };
   add(embeddings_);
   add(final_norm_);
-  if (!lm_head_.is_same(embeddings_)) add(lm_head_);
+  add(lm_head_.memory());
   for (const LayerWeights& layer : layers_) {
-    for (const at::Tensor* tensor :
-         {&layer.input_norm, &layer.post_norm, &layer.qkv, &layer.qkv_bias, &layer.q_norm, &layer.k_norm, &layer.o,
-          &layer.o_bias, &layer.gate_up, &layer.gate_up_bias, &layer.down, &layer.down_bias}) {
+    for (const at::Tensor* tensor : {&layer.input_norm, &layer.post_norm, &layer.q_norm, &layer.k_norm, &layer.qkv_bias,
+                                     &layer.o_bias, &layer.gate_up_bias, &layer.down_bias}) {
       add(*tensor);
     }
+    for (const Weight* weight : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) add(weight->memory());
   }
   return bytes;
 }

@@ -8,9 +8,11 @@
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "engine/model/config.h"
 #include "engine/model/dtype.h"
 #include "engine/model/rope.h"
+#include "engine/model/weight.h"
 
 namespace droidspeak {
 
@@ -27,7 +29,7 @@ struct ModelPath {
 enum class Product { kQkv, kO, kGateUp, kDown };
 
 struct FusedWeight {
-  const at::Tensor* weight;
+  const Weight* weight;
   const at::Tensor* bias;  // of an undefined tensor: none
 };
 
@@ -35,11 +37,12 @@ struct FusedWeight {
 // rows. Undefined tensors are absent biases.
 struct LayerWeights {
   at::Tensor input_norm, post_norm;  // [hidden]
-  at::Tensor qkv, qkv_bias;          // [(heads + 2 kv_heads) head_dim, hidden]
   at::Tensor q_norm, k_norm;         // [head_dim], where the family has them
-  at::Tensor o, o_bias;              // [hidden, heads head_dim]
-  at::Tensor gate_up, gate_up_bias;  // [2 intermediate, hidden]
-  at::Tensor down, down_bias;        // [hidden, intermediate]
+  Weight qkv;                        // [(heads + 2 kv_heads) head_dim, hidden]
+  Weight o;                          // [hidden, heads head_dim]
+  Weight gate_up;                    // [2 intermediate, hidden]
+  Weight down;                       // [hidden, intermediate]
+  at::Tensor qkv_bias, o_bias, gate_up_bias, down_bias;
 
   [[nodiscard]] FusedWeight Of(Product product) const;
 };
@@ -57,9 +60,10 @@ class Model {
   // How a sequence of that reach (rope_config.h) is rotated; one object for all sequences that may share keys. Never
   // null.
   [[nodiscard]] std::shared_ptr<const Rope> RopeFor(int64_t reach) const;
-  [[nodiscard]] const at::Tensor& embeddings() const { return embeddings_; }  // [vocab, hidden]
+  // The embeddings of tokens, each in the vocabulary: [tokens, hidden].
+  [[nodiscard]] at::Tensor Embed(absl::Span<const int64_t> tokens) const;
   [[nodiscard]] const at::Tensor& final_norm() const { return final_norm_; }  // [hidden]
-  [[nodiscard]] const at::Tensor& lm_head() const { return lm_head_; }        // [vocab, hidden]; may be embeddings()
+  [[nodiscard]] const Weight& lm_head() const { return lm_head_; }            // [vocab, hidden]
   [[nodiscard]] const LayerWeights& layer(int64_t index) const { return layers_[index]; }
   [[nodiscard]] int64_t weight_bytes() const;
 
@@ -71,7 +75,9 @@ class Model {
   ModelConfig config_;
   Dtype dtype_;
   std::shared_ptr<const Rope> short_rope_, long_rope_;  // the same where nothing depends on the reach
-  at::Tensor embeddings_, final_norm_, lm_head_;
+  at::Tensor embeddings_;                               // [vocab, hidden]; undefined when the head's are the embeddings
+  at::Tensor final_norm_;
+  Weight lm_head_;
   std::vector<LayerWeights> layers_;
 };
 

@@ -31,7 +31,12 @@ absl::StatusOr<at::Tensor> ModelLoader::LoadTensor(const std::string& name, cons
   return copy;
 }
 
-absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Projection>& parts, bool bias, at::Tensor& weight,
+absl::StatusOr<Weight> ModelLoader::LoadWeight(const std::string& name, const std::vector<int64_t>& shape) {
+  ASSIGN_OR_RETURN(const at::Tensor plain, LoadTensor(name, shape));
+  return Weight(plain);
+}
+
+absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Projection>& parts, bool bias, Weight& weight,
                                     at::Tensor& bias_out) {
   int64_t rows = 0;
   std::vector<at::Tensor> views;  // all of them before memory is taken for what config.json says
@@ -42,7 +47,7 @@ absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Projection>
     rows += part.out;
   }
   const at::ScalarType type = ScalarType(model_.dtype_);
-  weight = at::empty({rows, parts[0].in}, type);
+  const at::Tensor fused = at::empty({rows, parts[0].in}, type);
   if (bias) bias_out = at::empty({rows}, type);
   int64_t first = 0;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -52,7 +57,7 @@ absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Projection>
     if (const at::Tensor delta = adapter_ ? adapter_->Delta(module) : at::Tensor(); delta.defined()) {
       stored = stored.to(at::kFloat) + delta;
     }
-    weight.narrow(0, first, part.out).copy_(stored);
+    fused.narrow(0, first, part.out).copy_(stored);
     Release(module + ".weight");
     if (bias) {
       ASSIGN_OR_RETURN(const at::Tensor stored_bias, View(module + ".bias", {part.out}));
@@ -60,6 +65,7 @@ absl::Status ModelLoader::LoadFused(int64_t layer, const std::vector<Projection>
     }
     first += part.out;
   }
+  weight = Weight(fused);
   return absl::OkStatus();
 }
 
@@ -103,14 +109,15 @@ absl::Status ModelLoader::CheckAllUsed() const {
 
 absl::Status ModelLoader::Load() {
   const ModelConfig& config = model_.config_;
-  ASSIGN_OR_RETURN(model_.embeddings_,
-                   LoadTensor("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}));
-  ASSIGN_OR_RETURN(model_.final_norm_, LoadTensor("model.norm.weight", {config.hidden_size}));
+  const std::vector<int64_t> shape = {config.vocab_size, config.hidden_size};
+  constexpr char kEmbeddings[] = "model.embed_tokens.weight";
   if (config.tied_embeddings && !StoredHeadDiffers()) {
-    model_.lm_head_ = model_.embeddings_;
+    ASSIGN_OR_RETURN(model_.lm_head_, LoadWeight(kEmbeddings, shape));
   } else {
-    ASSIGN_OR_RETURN(model_.lm_head_, LoadTensor("lm_head.weight", {config.vocab_size, config.hidden_size}));
+    ASSIGN_OR_RETURN(model_.embeddings_, LoadTensor(kEmbeddings, shape));
+    ASSIGN_OR_RETURN(model_.lm_head_, LoadWeight("lm_head.weight", shape));
   }
+  ASSIGN_OR_RETURN(model_.final_norm_, LoadTensor("model.norm.weight", {config.hidden_size}));
   model_.layers_.resize(config.layers);
   for (int64_t layer = 0; layer < config.layers; ++layer) RETURN_IF_ERROR(LoadLayer(layer));
   return CheckAllUsed();

@@ -27,10 +27,12 @@ class ModelLoader {
  private:
   [[nodiscard]] absl::Status LoadLayer(int64_t layer);
   // [sum of outs, in], the parts under each other; with `bias` also their biases.
-  [[nodiscard]] absl::Status LoadFused(int64_t layer, const std::vector<Projection>& parts, bool bias,
-                                       at::Tensor& weight, at::Tensor& bias_out);
+  [[nodiscard]] absl::Status LoadFused(int64_t layer, const std::vector<Projection>& parts, bool bias, Weight& weight,
+                                       at::Tensor& bias_out);
   // The tensor in the run's dtype, in memory of its own.
   [[nodiscard]] absl::StatusOr<at::Tensor> LoadTensor(const std::string& name, const std::vector<int64_t>& shape);
+  // The same as a weight of products.
+  [[nodiscard]] absl::StatusOr<Weight> LoadWeight(const std::string& name, const std::vector<int64_t>& shape);
   [[nodiscard]] absl::StatusOr<at::Tensor> View(const std::string& name, const std::vector<int64_t>& shape);
   // After the last use of a View of `name`.
   void Release(const std::string& name);

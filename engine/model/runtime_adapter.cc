@@ -25,7 +25,8 @@ std::vector<RuntimeAdapter::Part> RuntimeAdapter::PartsOf(const LoraAdapter& ada
   for (const Projection& projection : projections) {
     const LoraFactors factors = adapter.Factors(absl::StrCat("model.layers.", layer, ".", projection.module));
     if (factors.a.defined()) {
-      parts.push_back({.first = first, .a = factors.a.to(type), .b = (factors.b * factors.scale).to(type)});
+      parts.push_back(
+          {.first = first, .a = Weight(factors.a.to(type).contiguous()), .b = (factors.b * factors.scale).to(type)});
     }
     first += projection.out;
   }
@@ -56,7 +57,7 @@ int64_t RuntimeAdapter::weight_bytes() const {
   size_t bytes = 0;
   for (const Layer& layer : layers_) {
     for (const std::vector<Part>& parts : layer) {
-      for (const Part& part : parts) bytes += part.a.nbytes() + part.b.nbytes();
+      for (const Part& part : parts) bytes += part.a.memory().nbytes() + part.b.nbytes();
     }
   }
   return static_cast<int64_t>(bytes);

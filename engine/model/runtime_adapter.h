@@ -35,7 +35,7 @@ class RuntimeAdapter {
   // One projection's part of a product.
   struct Part {
     int64_t first;  // its first column
-    at::Tensor a;   // [rank, in]
+    Weight a;       // [rank, in]
     at::Tensor b;   // [out, rank], the scale in it
   };
   using Layer = std::vector<std::vector<Part>>;  // by product
