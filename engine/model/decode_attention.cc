@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/model/decode_attention.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <memory>
 #include <vector>
 
 #include "engine/model/attend_keys.h"
+#include "engine/model/parallel.h"
 
 namespace droidspeak {
 namespace {
@@ -31,13 +30,13 @@ struct Chunk {
 
 class SingleRows {
  public:
-  SingleRows(const at::Tensor& q, const KvSlab& slab, int64_t layer, at::Tensor& out)
+  SingleRows(const Rows& q, int64_t heads, const KvSlab& slab, int64_t layer, const Rows& out)
       : q_(q),
         slab_(slab),
         layer_(layer),
         out_(out),
         head_dim_(slab.head_dim()),
-        group_(q.size(1) / slab.kv_heads()),
+        group_(heads / slab.kv_heads()),
         results_size_(group_ * (head_dim_ + 2)) {}
 
   void Run(absl::Span<const AttentionRun> runs, int64_t window) {
@@ -45,14 +44,11 @@ class SingleRows {
     const int64_t count = static_cast<int64_t>(chunks_.size());
     const int64_t bytes = keys_ * 2 * head_dim_ * DtypeBytes(slab_.dtype());
     const int64_t grain = std::max<int64_t>(1, kGrainBytes * count / bytes);
-    at::parallel_for(0, count, grain, [this](int64_t first, int64_t end) {
-      std::vector<float> queries(group_ * head_dim_);
-      for (int64_t i = first; i < end; ++i) Compute(chunks_[i], queries);
-    });
-    at::parallel_for(0, count, grain, [this](int64_t first, int64_t end) {
-      for (int64_t i = first; i < end; ++i) {
-        if (chunks_[i].begins) Join(i);
-      }
+    ForEachUnit<std::vector<float>>(count, grain,
+                                    [this](int64_t i, std::vector<float>& queries) { Compute(chunks_[i], queries); });
+    struct Nothing {};
+    ForEachUnit<Nothing>(count, grain, [this](int64_t i, Nothing&) {
+      if (chunks_[i].begins) Join(i);
     });
   }
 
@@ -62,14 +58,14 @@ class SingleRows {
   // Joins the chunks of one head of one run, from `first` on, into the result.
   void Join(int64_t first) const;
 
-  const at::Tensor& q_;
+  const Rows& q_;
   const KvSlab& slab_;
   const int64_t layer_;
-  at::Tensor& out_;
+  const Rows& out_;
   const int64_t head_dim_, group_, results_size_;
   int64_t keys_ = 0;
   std::vector<Chunk> chunks_;
-  std::vector<float> results_;
+  std::unique_ptr<float[]> results_;
 };
 
 void SingleRows::Cut(absl::Span<const AttentionRun> runs, int64_t window) {
@@ -88,16 +84,17 @@ void SingleRows::Cut(absl::Span<const AttentionRun> runs, int64_t window) {
       }
     }
   }
-  results_.resize(chunks_.size() * results_size_);
-  for (size_t i = 0; i < chunks_.size(); ++i) chunks_[i].results = results_.data() + i * results_size_;
+  results_ = std::make_unique_for_overwrite<float[]>(chunks_.size() * results_size_);
+  for (size_t i = 0; i < chunks_.size(); ++i) chunks_[i].results = results_.get() + i * results_size_;
 }
 
 void SingleRows::Compute(const Chunk& chunk, std::vector<float>& queries) const {
-  const auto* const rows = static_cast<const std::byte*>(q_.const_data_ptr());
-  const int64_t element = chunk.run->first_row * q_.stride(0) + chunk.head * group_ * head_dim_;
+  queries.resize(group_ * head_dim_);
+  const int64_t head_bytes = head_dim_ * DtypeBytes(slab_.dtype());
+  const std::byte* const heads = q_[chunk.run->first_row] + chunk.head * group_ * head_bytes;
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim_));
-  for (int64_t i = 0; i < group_ * head_dim_; i += head_dim_) {
-    OrderQuery(slab_.dtype(), rows + (element + i) * DtypeBytes(slab_.dtype()), scale, head_dim_, queries.data() + i);
+  for (int64_t query = 0; query < group_; ++query) {
+    OrderQuery(slab_.dtype(), heads + query * head_bytes, scale, head_dim_, queries.data() + query * head_dim_);
   }
   AttendToKeys(slab_.dtype(), {.k = slab_.KAddress(layer_, chunk.head, chunk.slot),
                                .v = slab_.VAddress(layer_, chunk.head, chunk.slot),
@@ -128,17 +125,17 @@ void SingleRows::Join(int64_t first) const {
       const float* const weighted = results + 2 * group_ + query * head_dim_;
       for (int64_t j = 0; j < head_dim_; ++j) sum[j] += factor * weighted[j];
     }
-    auto* const out = static_cast<std::byte*>(out_.data_ptr());
-    const int64_t element = of.run->first_row * out_.stride(0) + (of.head * group_ + query) * head_dim_;
-    LeaveHead(slab_.dtype(), sum.data(), 1.0f / total, head_dim_, out + element * DtypeBytes(slab_.dtype()));
+    const int64_t head_bytes = head_dim_ * DtypeBytes(slab_.dtype());
+    LeaveHead(slab_.dtype(), sum.data(), 1.0f / total, head_dim_,
+              out_[of.run->first_row] + (of.head * group_ + query) * head_bytes);
   }
 }
 
 }  // namespace
 
-void AttendSingleRows(const at::Tensor& q, const KvSlab& slab, int64_t layer, int64_t window,
-                      absl::Span<const AttentionRun> runs, at::Tensor& out) {
-  if (!runs.empty()) SingleRows(q, slab, layer, out).Run(runs, window);
+void AttendSingleRows(const Rows& q, int64_t heads, const KvSlab& slab, int64_t layer, int64_t window,
+                      absl::Span<const AttentionRun> runs, const Rows& out) {
+  if (!runs.empty()) SingleRows(q, heads, slab, layer, out).Run(runs, window);
 }
 
 }  // namespace droidspeak

@@ -23,18 +23,6 @@ namespace {
 // Elements that one thread should at least get of an element-wise step: less is not worth waking it.
 constexpr int64_t kGrainElements = 16384;
 
-// Row pointers of a matrix whose rows are contiguous.
-class Rows {
- public:
-  explicit Rows(const at::Tensor& matrix)
-      : data_(static_cast<std::byte*>(matrix.data_ptr())), stride_(matrix.stride(0) * matrix.element_size()) {}
-  [[nodiscard]] std::byte* operator[](int64_t row) const { return data_ + row * stride_; }
-
- private:
-  std::byte* data_;
-  int64_t stride_;
-};
-
 // Calls body(row) for each row, `width` elements wide, split over libtorch's threads.
 template <typename Body>
 void ForEachRow(int64_t rows, int64_t width, const Body& body) {
@@ -118,15 +106,14 @@ at::Tensor ForwardPass::AddNorm(const at::Tensor& weight) {
   return normed;
 }
 
-void ForwardPass::NormHeads(const at::Tensor& rows, int64_t heads, const at::Tensor& weight) const {
+void ForwardPass::NormHeads(const Rows& rows, int64_t count, int64_t heads, const at::Tensor& weight) const {
   if (!weight.defined()) return;
   const int64_t head_dim = weight.size(0);
   const int64_t head_bytes = head_dim * DtypeBytes(model_.dtype());
   const auto epsilon = static_cast<float>(model_.config().rms_norm_eps);
-  const Rows values(rows);
-  ForEachRow(rows.size(0), heads * head_dim, [&, dtype = model_.dtype(), scale = weight.data_ptr()](int64_t i) {
+  ForEachRow(count, heads * head_dim, [&, dtype = model_.dtype(), scale = weight.data_ptr()](int64_t i) {
     for (int64_t head = 0; head < heads; ++head) {
-      std::byte* const one = values[i] + head * head_bytes;
+      std::byte* const one = rows[i] + head * head_bytes;
       NormRow(dtype, one, scale, one, head_dim, epsilon);
     }
   });
@@ -146,11 +133,11 @@ at::Tensor ForwardPass::Multiply(int64_t layer, Product product, const at::Tenso
   return Multiply(layer, product, x, 0, model_.layer(layer).Of(product).weight->out());
 }
 
-absl::Status ForwardPass::StoreKv(int64_t layer, const at::Tensor& kv) {
-  NormHeads(kv, slab_.kv_heads(), model_.layer(layer).k_norm);
+absl::Status ForwardPass::StoreKv(int64_t layer, const at::Tensor& kv, int64_t first) {
+  const Rows from(kv, first);
+  NormHeads(from, kv.size(0), slab_.kv_heads(), model_.layer(layer).k_norm);
   const int64_t heads = slab_.kv_heads(), head_dim = slab_.head_dim(), half = heads * head_dim;
   const int64_t head_bytes = head_dim * DtypeBytes(model_.dtype());
-  const Rows from(kv);
   ForEachRow(kv.size(0), 2 * half, [&](int64_t i) {
     const Row& row = input_.rows[i];
     const std::byte* k = from[i];
@@ -163,36 +150,41 @@ absl::Status ForwardPass::StoreKv(int64_t layer, const at::Tensor& kv) {
   if (input_.hooks == nullptr) return absl::OkStatus();
   return input_.hooks->OnKv({.layer = layer,
                              .e = x_,
-                             .k = kv.narrow(1, 0, half).unflatten(1, {heads, head_dim}),
-                             .v = kv.narrow(1, half, half).unflatten(1, {heads, head_dim})});
+                             .k = kv.narrow(1, first, half).unflatten(1, {heads, head_dim}),
+                             .v = kv.narrow(1, first + half, half).unflatten(1, {heads, head_dim})});
 }
 
-void ForwardPass::RotateQ(int64_t layer, const at::Tensor& q) {
-  const int64_t heads = q.size(1), head_dim = q.size(2);
-  NormHeads(q, heads, model_.layer(layer).q_norm);
-  const int64_t head_bytes = head_dim * DtypeBytes(model_.dtype());
-  const Rows rows(q);
-  ForEachRow(q.size(0), heads * head_dim, [&](int64_t i) {
+void ForwardPass::RotateQ(int64_t layer, const Rows& q) {
+  const ModelConfig& config = model_.config();
+  const auto count = static_cast<int64_t>(query_rows_.size());
+  NormHeads(q, count, config.heads, model_.layer(layer).q_norm);
+  const int64_t head_bytes = config.head_dim * DtypeBytes(model_.dtype());
+  ForEachRow(count, config.heads * config.head_dim, [&](int64_t i) {
     const Row& row = input_.rows[query_rows_[i]];
-    for (int64_t head = 0; head < heads; ++head) {
-      std::byte* values = rows[i] + head * head_bytes;
+    for (int64_t head = 0; head < config.heads; ++head) {
+      std::byte* values = q[i] + head * head_bytes;
       row.rope->RotateHead(model_.dtype(), values, values, row.position);
     }
   });
 }
 
 void ForwardPass::Finish(int64_t layer, const at::Tensor& q) {
-  RotateQ(layer, q);
-  at::Tensor attended = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
-  const int64_t window = model_.config().windows[layer];
-  for (const AttentionRun& run : runs_) Attend(q, slab_, layer, window, run, attended);
-  AttendSingleRows(q, slab_, layer, window, single_rows_, attended);
+  const ModelConfig& config = model_.config();
+  const Rows queries(q);
+  RotateQ(layer, queries);
+  const int64_t width = config.heads * config.head_dim, window = config.windows[layer];
+  at::Tensor attended = at::empty({q.size(0), width}, q.options());
+  if (!runs_.empty()) {
+    const at::Tensor heads = q.narrow(1, 0, width).unflatten(1, {config.heads, config.head_dim});
+    for (const AttentionRun& run : runs_) Attend(heads, slab_, layer, window, run, attended);
+  }
+  AttendSingleRows(queries, config.heads, slab_, layer, window, single_rows_, Rows(attended));
   pending_ = Multiply(layer, Product::kO, attended);
   const at::Tensor normed = AddNorm(model_.layer(layer).post_norm);
   const at::Tensor gate_up = Multiply(layer, Product::kGateUp, normed);
   const int64_t wide = gate_up.size(1) / 2;
   const at::Tensor product = at::empty({gate_up.size(0), wide}, gate_up.options());
-  const Rows gate(gate_up), up(gate_up.narrow(1, wide, wide)), to(product);
+  const Rows gate(gate_up), up(gate_up, wide), to(product);
   ForEachRow(gate_up.size(0), wide,
              [&, dtype = model_.dtype()](int64_t i) { SiluMulRow(dtype, gate[i], up[i], to[i], wide); });
   pending_ = Multiply(layer, Product::kDown, product);
@@ -208,21 +200,20 @@ absl::Status ForwardPass::RunLayer(int64_t layer) {
   const ModelConfig& config = model_.config();
   const int64_t q_width = config.heads * config.head_dim, kv_width = 2 * config.kv_heads * config.head_dim;
   const bool last = layer + 1 == end_layer_;
-  at::Tensor normed = AddNorm(model_.layer(layer).input_norm), q;
+  const at::Tensor normed = AddNorm(model_.layer(layer).input_norm);
   if (last && (kv_only_ || input_.wanted.size() < input_.rows.size())) {
-    RETURN_IF_ERROR(StoreKv(layer, Multiply(layer, Product::kQkv, normed, q_width, kv_width)));
+    RETURN_IF_ERROR(StoreKv(layer, Multiply(layer, Product::kQkv, normed, q_width, kv_width), 0));
     if (kv_only_) return absl::OkStatus();
     const at::Tensor wanted = at::tensor(at::IntArrayRef(input_.wanted), at::kLong);
     x_ = x_.index_select(0, wanted);
     owns_x_ = true;
     KeepWanted();
-    q = Multiply(layer, Product::kQkv, normed.index_select(0, wanted), 0, q_width);
+    Finish(layer, Multiply(layer, Product::kQkv, normed.index_select(0, wanted), 0, q_width));
   } else {
     const at::Tensor qkv = Multiply(layer, Product::kQkv, normed);
-    RETURN_IF_ERROR(StoreKv(layer, qkv.narrow(1, q_width, kv_width)));
-    q = qkv.narrow(1, 0, q_width);
+    RETURN_IF_ERROR(StoreKv(layer, qkv, q_width));
+    Finish(layer, qkv);
   }
-  Finish(layer, q.unflatten(1, {config.heads, config.head_dim}));
   return absl::OkStatus();
 }
 

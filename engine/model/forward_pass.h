@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "engine/model/attention.h"
 #include "engine/model/forward.h"
+#include "engine/model/rows.h"
 #include "engine/model/runtime_adapter.h"
 
 namespace droidspeak {
@@ -27,20 +28,20 @@ class ForwardPass {
   void Enter();
   // Adds pending_ to x_, and returns the norm of that times `weight`.
   [[nodiscard]] at::Tensor AddNorm(const at::Tensor& weight);
-  // Norms each head of head_dim in the first columns of `rows` in place; `weight` undefined: the family has none.
-  void NormHeads(const at::Tensor& rows, int64_t heads, const at::Tensor& weight) const;
+  // Norms each head of head_dim in the first columns of `count` rows in place; `weight` undefined: the family has none.
+  void NormHeads(const Rows& rows, int64_t count, int64_t heads, const at::Tensor& weight) const;
   // x weight^T + bias in columns [first, first + count) of the weight, and what the adapters of the query rows, which x
   // is of, add to that.
   [[nodiscard]] at::Tensor Multiply(int64_t layer, Product product, const at::Tensor& x, int64_t first,
                                     int64_t count) const;
   // All columns.
   [[nodiscard]] at::Tensor Multiply(int64_t layer, Product product, const at::Tensor& x) const;
-  // kv: [rows, 2 kv_heads head_dim]. K is normed where the family does so and goes to the slab rotated, V as it is;
-  // then the hook is called.
-  [[nodiscard]] absl::Status StoreKv(int64_t layer, const at::Tensor& kv);
-  // Rotates q [query rows, heads, head_dim] in place, after that norm.
-  void RotateQ(int64_t layer, const at::Tensor& q);
-  // Attention and MLP of the query rows.
+  // kv: [rows, 2 kv_heads head_dim] from column `first` on. K is normed where the family does so and goes to the slab
+  // rotated, V as it is; then the hook is called.
+  [[nodiscard]] absl::Status StoreKv(int64_t layer, const at::Tensor& kv, int64_t first);
+  // Rotates q in place, after that norm.
+  void RotateQ(int64_t layer, const Rows& q);
+  // Attention and MLP of the query rows. q: [query rows, heads head_dim] in the first columns.
   void Finish(int64_t layer, const at::Tensor& q);
   [[nodiscard]] absl::Status RunLayer(int64_t layer);
   // From here on only the wanted rows are queries.

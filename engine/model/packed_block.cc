@@ -59,6 +59,10 @@ DROIDSPEAK_VECTOR_CLONES void DotBlockBf16(const DotBlock& dot) {
   }
 }
 
+DROIDSPEAK_VECTOR_CLONES void WidenRowBf16(const void* from, float* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = Get(static_cast<const Bf16*>(from)[i]);
+}
+
 DROIDSPEAK_VECTOR_CLONES void RoundRowBf16(const float* sums, const void* bias, void* to, int64_t count) {
   const auto* const added = static_cast<const Bf16*>(bias);
   auto* const rounded = static_cast<Bf16*>(to);

@@ -26,6 +26,9 @@ struct DotBlock {
 inline constexpr int64_t kMostDotRows = 4;
 void DotBlockBf16(const DotBlock& dot);
 
+// to = from, in fp32.
+void WidenRowBf16(const void* from, float* to, int64_t count);
+
 // to (bf16) = sums + bias (bf16, or null).
 void RoundRowBf16(const float* sums, const void* bias, void* to, int64_t count);
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/model/packed_product.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -9,11 +8,13 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <memory>
 #include <utility>
 
 #include "c10/util/BFloat16.h"
 #include "common/base/check.h"
 #include "engine/model/packed_block.h"
+#include "engine/model/parallel.h"
 
 namespace droidspeak {
 namespace {
@@ -95,23 +96,34 @@ at::Tensor PackedProduct::Run() {
 
 void PackedProduct::RunByDots() {
   const int64_t in = weight_.in();
-  const at::Tensor wide = x_.to(at::kFloat).contiguous();
-  const auto* const x = wide.const_data_ptr<float>();
-  at::parallel_for(first_block_, end_block_, GrainBlocks(in), [&](int64_t first, int64_t end) {
+  const std::unique_ptr<float[]> wide = Widened();
+  struct Nothing {};
+  ForEachUnit<Nothing>(end_block_ - first_block_, GrainBlocks(in), [&](int64_t unit, Nothing&) {
     alignas(64) std::array<float, kMostDotRows * kBlockOutputs> sums;
-    for (int64_t block = first; block < end; ++block) {
-      for (int64_t row = 0; row < rows_; row += kMostDotRows) {
-        const int64_t rows = std::min(kMostDotRows, rows_ - row);
-        DotBlockBf16({.block = weight_.Block(block),
-                      .width = weight_.BlockWidth(block),
-                      .in = in,
-                      .x = x + row * in,
-                      .rows = rows,
-                      .sums = sums.data()});
-        Leave(sums.data(), block, row, rows);
-      }
+    const int64_t block = first_block_ + unit;
+    for (int64_t row = 0; row < rows_; row += kMostDotRows) {
+      const int64_t rows = std::min(kMostDotRows, rows_ - row);
+      DotBlockBf16({.block = weight_.Block(block),
+                    .width = weight_.BlockWidth(block),
+                    .in = in,
+                    .x = wide.get() + row * in,
+                    .rows = rows,
+                    .sums = sums.data()});
+      Leave(sums.data(), block, row, rows);
     }
   });
+}
+
+std::unique_ptr<float[]> PackedProduct::Widened() const {
+  const int64_t in = weight_.in();
+  auto wide = std::make_unique_for_overwrite<float[]>(rows_ * in);
+  const auto* const x = static_cast<const std::byte*>(x_.const_data_ptr());
+  at::parallel_for(0, rows_, std::max<int64_t>(1, kGrainBytes / in), [&](int64_t first, int64_t end) {
+    for (int64_t row = first; row < end; ++row) {
+      WidenRowBf16(x + row * x_.stride(0) * kBf16Bytes, wide.get() + row * in, in);
+    }
+  });
+  return wide;
 }
 
 void PackedProduct::RunByTiles() {
@@ -125,19 +137,16 @@ void PackedProduct::RunByTiles() {
     last.narrow(0, 0, last_rows).copy_(x_.narrow(0, last_row, last_rows));
   }
   const int64_t group = std::max<int64_t>(1, kGroupBytes / (kBlockOutputs * in * kBf16Bytes));
-  // Group by group, tile by tile, block by block; threads take runs of that order.
-  at::parallel_for(0, tiles * blocks, GrainBlocks(in), [&](int64_t first, int64_t end) {
-    const TileRegisters registers;
-    for (int64_t i = first; i < end; ++i) {
-      const int64_t group_start = i / (group * tiles) * group;
-      const int64_t size = std::min(group, blocks - group_start), within = i - group_start * tiles;
-      const int64_t block = first_block_ + group_start + within % size, row = within / size * kTileRows;
-      if (row == last_row && last.defined()) {
-        RunTile(last.const_data_ptr<c10::BFloat16>(), in, last.size(0), row, last_rows, block);
-      } else {
-        const int64_t rows = std::min(kTileRows, rows_ - row);
-        RunTile(x + row * stride, stride, rows, row, rows, block);
-      }
+  // Group by group, tile by tile, block by block; a thread takes a tile's part of a group.
+  ForEachUnit<TileRegisters>(tiles * blocks, tiles > 1 ? group : GrainBlocks(in), [&](int64_t i, TileRegisters&) {
+    const int64_t group_start = i / (group * tiles) * group;
+    const int64_t size = std::min(group, blocks - group_start), within = i - group_start * tiles;
+    const int64_t block = first_block_ + group_start + within % size, row = within / size * kTileRows;
+    if (row == last_row && last.defined()) {
+      RunTile(last.const_data_ptr<c10::BFloat16>(), in, last.size(0), row, last_rows, block);
+    } else {
+      const int64_t rows = std::min(kTileRows, rows_ - row);
+      RunTile(x + row * stride, stride, rows, row, rows, block);
     }
   });
 }

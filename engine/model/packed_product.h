@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "ATen/core/Tensor.h"
 #include "c10/util/BFloat16.h"
@@ -22,6 +23,8 @@ class PackedProduct {
  private:
   // By our own kernel, which reads each block once for up to kMostDotRows rows: as fast as memory allows.
   void RunByDots();
+  // x in fp32, its rows next to each other.
+  [[nodiscard]] std::unique_ptr<float[]> Widened() const;
   // By oneDNN's kernels, which not every processor has, tile by tile.
   void RunByTiles();
   // `x`: the tile's rows, `stride` elements apart, as many as are multiplied; the first `rows` of them count.

@@ -43,7 +43,7 @@ class DecodeAttentionTest : public testing::TestWithParam<Shape> {
     };
     const at::Tensor q = at::randn({5, 2 * config.heads, head_dim}).to(ScalarType(dtype)).narrow(1, 0, config.heads);
     at::Tensor out = at::empty({5, config.heads * head_dim}, q.options());
-    AttendSingleRows(q, **slab, 1, window, runs, out);
+    AttendSingleRows(Rows(q), config.heads, **slab, 1, window, runs, Rows(out));
     for (const AttentionRun& run : runs) {
       const at::Tensor expected = Expected(q[run.first_row].to(at::kFloat), **slab, run, window);
       EXPECT_LE(MaxDifference(out[run.first_row], expected), dtype == Dtype::kFloat32 ? 1e-5 : 0.01)
@@ -90,7 +90,8 @@ TEST(DecodeAttentionTest, LargeScores) {
   v.copy_(at::randn(v.sizes()));
   const at::Tensor q = at::full({1, 1, 16}, 10.0f);
   at::Tensor out = at::empty({1, 16}, q.options());
-  AttendSingleRows(q, **slab, 0, 0, {{{.first_row = 0, .count = 1, .first_position = 199, .base_slot = 0}}}, out);
+  AttendSingleRows(Rows(q), 1, **slab, 0, 0, {{{.first_row = 0, .count = 1, .first_position = 199, .base_slot = 0}}},
+                   Rows(out));
   EXPECT_LE(MaxDifference(out[0], v[0][150]), 1e-6);
 }
 
