@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "engine/model/kv_slab.h"
 #include "engine/model/model.h"
+#include "engine/model/rows.h"
 
 namespace droidspeak {
 
@@ -30,12 +31,19 @@ struct Row {
   const RuntimeAdapter* adapter = nullptr;
 };
 
-// What a layer's projections gave for the rows of a batch, in the run's dtype, valid during the call only.
+// What a layer's projections gave for the rows of a batch, in the run's dtype. Read only, and valid during the call
+// only.
 struct LayerKv {
   int64_t layer;
-  const at::Tensor& e;  // [rows, hidden], the residual stream entering the layer, before its input norm; contiguous
-  at::Tensor k;         // [rows, kv_heads, head_dim], pre-RoPE, after bias; last dimension contiguous
-  at::Tensor v;         // [rows, kv_heads, head_dim]; last dimension contiguous
+  int64_t rows;
+  Rows e;  // of [hidden]: the residual stream entering the layer, before its input norm
+  Rows k;  // of [kv_heads, head_dim], pre-RoPE, after bias
+  Rows v;  // of [kv_heads, head_dim]
+
+  // Those of one sequence, say.
+  [[nodiscard]] LayerKv From(int64_t row, int64_t count) const {
+    return {.layer = layer, .rows = count, .e = e.From(row), .k = k.From(row), .v = v.From(row)};
+  }
 };
 
 // Called on the thread that runs the forward; a status that is not OK ends the forward with it.

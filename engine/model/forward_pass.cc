@@ -148,10 +148,8 @@ absl::Status ForwardPass::StoreKv(int64_t layer, const at::Tensor& kv, int64_t f
     }
   });
   if (input_.hooks == nullptr) return absl::OkStatus();
-  return input_.hooks->OnKv({.layer = layer,
-                             .e = x_,
-                             .k = kv.narrow(1, first, half).unflatten(1, {heads, head_dim}),
-                             .v = kv.narrow(1, first + half, half).unflatten(1, {heads, head_dim})});
+  return input_.hooks->OnKv(
+      {.layer = layer, .rows = kv.size(0), .e = Rows(x_), .k = from, .v = Rows(kv, first + half)});
 }
 
 void ForwardPass::RotateQ(int64_t layer, const Rows& q) {

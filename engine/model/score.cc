@@ -4,6 +4,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
 
 #include <algorithm>
 #include <limits>
@@ -25,20 +26,31 @@ constexpr int64_t kChunkTokens = 1024;
 // Copies what passes into a dump; `first_token` is where the running chunk starts.
 class DumpHooks : public ForwardHooks {
  public:
-  explicit DumpHooks(CacheDump& dump) : dump_(dump) {}
+  DumpHooks(CacheDump& dump, Dtype dtype) : dump_(dump), type_(ScalarType(dtype)) {}
 
   absl::Status OnKv(const LayerKv& kv) override {
-    const int64_t rows = kv.e.size(0);
-    dump_.e[kv.layer].narrow(0, first_token, rows).copy_(kv.e);
-    dump_.k[kv.layer].narrow(1, first_token, rows).copy_(kv.k.transpose(0, 1));
-    dump_.v[kv.layer].narrow(1, first_token, rows).copy_(kv.v.transpose(0, 1));
+    dump_.e[kv.layer].narrow(0, first_token, kv.rows).copy_(View(kv.e, kv.rows, {dump_.e.size(2)}));
+    const std::vector<int64_t> heads = {dump_.k.size(1), dump_.k.size(3)};
+    dump_.k[kv.layer].narrow(1, first_token, kv.rows).copy_(View(kv.k, kv.rows, heads).transpose(0, 1));
+    dump_.v[kv.layer].narrow(1, first_token, kv.rows).copy_(View(kv.v, kv.rows, heads).transpose(0, 1));
     return absl::OkStatus();
   }
 
   int64_t first_token = 0;
 
  private:
+  // [rows, shape]
+  [[nodiscard]] at::Tensor View(const Rows& rows, int64_t count, const std::vector<int64_t>& shape) const {
+    std::vector<int64_t> sizes = {count},
+                         strides = {rows.stride_bytes() / static_cast<int64_t>(c10::elementSize(type_))};
+    sizes.insert(sizes.end(), shape.begin(), shape.end());
+    if (shape.size() == 2) strides.push_back(shape[1]);
+    strides.push_back(1);
+    return at::from_blob(rows[0], sizes, strides, type_);
+  }
+
   CacheDump& dump_;
+  const at::ScalarType type_;
 };
 
 // Runs all tokens in chunks through a slab of its own; appends the logits of the wanted rows to `logits`.
@@ -85,7 +97,7 @@ absl::StatusOr<CacheDump> DumpCache(const Model& model, absl::Span<const int32_t
     CacheDump dump{.e = at::empty({config.layers, count, config.hidden_size}, at::kFloat),
                    .k = at::empty({config.layers, config.kv_heads, count, config.head_dim}, at::kFloat)};
     dump.v = at::empty_like(dump.k);
-    DumpHooks hooks(dump);
+    DumpHooks hooks(dump, model.dtype());
     std::vector<at::Tensor> logits;
     RETURN_IF_ERROR(RunAll(model, tokens, /*all_positions=*/false, &hooks, logits));
     return dump;

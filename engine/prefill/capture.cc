@@ -2,9 +2,9 @@
 #include "engine/prefill/capture.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
-#include "ATen/ops/from_blob.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status.h"
 #include "engine/model/torch_types.h"
@@ -14,32 +14,35 @@
 namespace droidspeak {
 namespace {
 
-// Rows [from, from + rows) of the layer go to rows [to, ...) of the unit.
-void CopyRows(const ExtentUnit& unit, std::byte* memory, const LayerKv& kv, int64_t from, int64_t to, int64_t rows) {
-  const at::ScalarType type = ScalarType(unit.dtype());
+// Rows [from, from + count) of `heads` go to rows [to, ...) of an extent's half.
+void CopyHeads(const ExtentUnit& unit, std::byte* half, const Rows& heads, int64_t from, int64_t to, int64_t count) {
+  const int64_t bytes = unit.head_dim() * static_cast<int64_t>(DtypeBytes(unit.dtype()));
+  for (int64_t head = 0; head < unit.kv_heads(); ++head) {
+    std::byte* const place = half + (head * unit.block_tokens() + to) * bytes;
+    for (int64_t i = 0; i < count; ++i) std::memcpy(place + i * bytes, heads[from + i] + head * bytes, bytes);
+  }
+}
+
+// Rows [from, from + count) of the layer go to rows [to, ...) of the unit.
+void CopyRows(const ExtentUnit& unit, std::byte* memory, const LayerKv& kv, int64_t from, int64_t to, int64_t count) {
   if (const int64_t offset = unit.kv_offset(kv.layer); offset != ExtentUnit::kAbsent) {
-    const at::Tensor extent =
-        at::from_blob(memory + offset, {2, unit.kv_heads(), unit.block_tokens(), unit.head_dim()}, type);
-    extent[0].narrow(1, to, rows).copy_(kv.k.narrow(0, from, rows).transpose(0, 1));
-    extent[1].narrow(1, to, rows).copy_(kv.v.narrow(0, from, rows).transpose(0, 1));
+    CopyHeads(unit, memory + offset, kv.k, from, to, count);
+    CopyHeads(unit, memory + offset + unit.kv_bytes() / 2, kv.v, from, to, count);
   }
   if (const int64_t offset = unit.e_offset(kv.layer); offset != ExtentUnit::kAbsent) {
-    const at::Tensor extent = at::from_blob(memory + offset, {unit.block_tokens(), unit.hidden()}, type);
-    extent.narrow(0, to, rows).copy_(kv.e.narrow(0, from, rows));
+    const int64_t bytes = unit.hidden() * static_cast<int64_t>(DtypeBytes(unit.dtype()));
+    for (int64_t i = 0; i < count; ++i) {
+      std::memcpy(memory + offset + (to + i) * bytes, kv.e[from + i], bytes);
+    }
   }
 }
 
 }  // namespace
 
-absl::Status CopyIntoUnit(const ExtentUnit& unit, std::byte* memory, int64_t block_row, const LayerKv& kv,
-                          int64_t row) {
+void CopyIntoUnit(const ExtentUnit& unit, std::byte* memory, int64_t block_row, const LayerKv& kv, int64_t row) {
   const int64_t begin = std::max(row, block_row);
-  const int64_t end = std::min(row + kv.e.size(0), block_row + unit.block_tokens());
-  if (begin >= end) return absl::OkStatus();
-  return WithoutExceptions("copying a layer's tensors", [&] {
-    CopyRows(unit, memory, kv, begin - row, begin - block_row, end - begin);
-    return absl::OkStatus();
-  });
+  const int64_t end = std::min(row + kv.rows, block_row + unit.block_tokens());
+  if (begin < end) CopyRows(unit, memory, kv, begin - row, begin - block_row, end - begin);
 }
 
 absl::StatusOr<std::unique_ptr<ContextCache>> ContextCache::Create(const ExtentUnit& unit) {
@@ -51,7 +54,8 @@ absl::StatusOr<std::unique_ptr<ContextCache>> ContextCache::Create(const ExtentU
 }
 
 absl::Status ContextCache::OnLayer(const LayerKv& kv, int64_t row) {
-  return CopyIntoUnit(unit_, memory_.get(), 0, kv, row);
+  CopyIntoUnit(unit_, memory_.get(), 0, kv, row);
+  return absl::OkStatus();
 }
 
 std::byte* ContextCache::kv(int64_t layer) const {

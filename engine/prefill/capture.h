@@ -37,8 +37,8 @@ class CaptureHooks : public ForwardHooks {
 };
 
 // Copies what `unit` has of rows [row, row + rows of kv) that fall into the block whose first row is `block_row`, to
-// `memory` (one unit). No exception leaves.
-absl::Status CopyIntoUnit(const ExtentUnit& unit, std::byte* memory, int64_t block_row, const LayerKv& kv, int64_t row);
+// `memory` (one unit).
+void CopyIntoUnit(const ExtentUnit& unit, std::byte* memory, int64_t block_row, const LayerKv& kv, int64_t row);
 
 // The tensors of one context in this process's memory: what a sender leaves to a receiver without a server. One unit
 // of `tokens` rows, so that contexts may end anywhere. Written through OnLayer, then only read (by any thread).

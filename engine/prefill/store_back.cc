@@ -145,7 +145,7 @@ absl::Status StoreBack::OnLayer(const LayerKv& kv, int64_t row) {
   if (!offered) return absl::OkStatus();
   // Exact rows may reach beyond the tokens that are stored (a suffix after an own prefix): those stay here.
   const int64_t block_tokens = unit_.block_tokens();
-  const int64_t end = std::min(row + kv.e.size(0), static_cast<int64_t>(tokens_.size()));
+  const int64_t end = std::min(row + kv.rows, static_cast<int64_t>(tokens_.size()));
   std::vector<int64_t> complete;
   for (int64_t index = row / block_tokens; index * block_tokens < end; ++index) {
     Block& block = blocks_[index];
@@ -161,7 +161,7 @@ absl::Status StoreBack::OnLayer(const LayerKv& kv, int64_t row) {
     // Rows may come twice, and never leave a gap that could be filled later.
     int64_t& rows = block.rows[kv.layer];
     if (rows == block_tokens || row > index * block_tokens + rows) continue;
-    RETURN_IF_ERROR(CopyIntoUnit(unit_, Memory(block.unit), index * block_tokens, kv, row));
+    CopyIntoUnit(unit_, Memory(block.unit), index * block_tokens, kv, row);
     rows = std::max(rows, std::min(end - index * block_tokens, block_tokens));
     if (rows == block_tokens) complete.push_back(index);
   }

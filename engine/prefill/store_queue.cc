@@ -2,9 +2,9 @@
 #include "engine/prefill/store_queue.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
-#include "ATen/ops/empty.h"
 #include "absl/time/clock.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
@@ -22,8 +22,12 @@ bool Has(const std::vector<int64_t>& layers, int64_t layer) {
   return std::binary_search(layers.begin(), layers.end(), layer);
 }
 
-at::Tensor Copy(const at::Tensor& tensor) {
-  return tensor.clone(at::MemoryFormat::Contiguous);
+// Copies rows of so many bytes to where the next free memory is; returns them there.
+Rows Copy(const Rows& from, int64_t rows, int64_t bytes, std::byte*& free) {
+  const Rows to(free, bytes);
+  for (int64_t i = 0; i < rows; ++i) std::memcpy(to[i], from[i], bytes);
+  free += rows * bytes;
+  return to;
 }
 
 }  // namespace
@@ -127,16 +131,11 @@ void StoreQueue::Run(const std::stop_token& stop) {
 
 // As many blocks at a time as memory is there for, but for the one that the next rows may complete.
 void StoreQueue::StoreRows(StoreBack& store, const Step& step, int64_t block_tokens) {
-  const int64_t end = step.row + step.layers[0].e.size(0), blocks = std::max<int64_t>(1, store.units() - 1);
+  const int64_t end = step.row + step.layers[0].kv.rows, blocks = std::max<int64_t>(1, store.units() - 1);
   for (int64_t begin = step.row; begin < end;) {
     const int64_t next = std::min(end, (begin / block_tokens + blocks) * block_tokens);
-    const auto rows = [&](const at::Tensor& all) {
-      return all.defined() ? all.narrow(0, begin - step.row, next - begin) : all;
-    };
     for (const Step::Layer& layer : step.layers) {
-      const at::Tensor e = rows(layer.e);
-      store.OnLayer({.layer = layer.layer, .e = e, .k = rows(layer.k), .v = rows(layer.v)}, begin)
-          .IgnoreError();  // Finish tells
+      store.OnLayer(layer.kv.From(begin - step.row, next - begin), begin).IgnoreError();  // Finish tells
     }
     begin = next;
   }
@@ -181,6 +180,8 @@ QueuedStore::QueuedStore(StoreQueue& queue, std::shared_ptr<StoreQueue::Stream> 
       stream_(std::move(stream)),
       kv_layers_(options.kv_layers),
       e_layers_(options.e_layers),
+      e_bytes_(static_cast<int64_t>(options.ns.layout.e_bytes() / options.ns.layout.block_tokens)),
+      k_bytes_(static_cast<int64_t>(options.ns.layout.k_bytes() / options.ns.layout.block_tokens)),
       last_layer_(std::max(kv_layers_.empty() ? -1 : kv_layers_.back(), e_layers_.empty() ? -1 : e_layers_.back())),
       most_rows_(most_rows) {}
 
@@ -198,8 +199,8 @@ bool QueuedStore::goes_on() {
 StoreQueue::Step& QueuedStore::StepOf(int64_t layer, int64_t row) {
   if (!steps_.empty() && !steps_.back().layers.empty()) {
     const StoreQueue::Step& last = steps_.back();
-    if (last.row == row && last.layers.back().layer < layer) return steps_.back();
-    if (last.layers.back().layer != last_layer_) {
+    if (last.row == row && last.layers.back().kv.layer < layer) return steps_.back();
+    if (last.layers.back().kv.layer != last_layer_) {
       bytes_ -= last.bytes;
       queue_.Release(last.bytes);
       steps_.pop_back();
@@ -211,10 +212,9 @@ StoreQueue::Step& QueuedStore::StepOf(int64_t layer, int64_t row) {
 absl::Status QueuedStore::OnLayer(const LayerKv& kv, int64_t row) {
   const bool with_e = Has(e_layers_, kv.layer), with_kv = Has(kv_layers_, kv.layer);
   if (!goes_on() || (!with_e && !with_kv)) return absl::OkStatus();
-  const int64_t rows = kv.e.size(0);
-  if (row + rows <= stream_->first_row) return absl::OkStatus();
+  if (row + kv.rows <= stream_->first_row) return absl::OkStatus();
   StoreQueue::Step& step = StepOf(kv.layer, row);
-  const auto bytes = static_cast<int64_t>((with_e ? kv.e.nbytes() : 0) + (with_kv ? kv.k.nbytes() + kv.v.nbytes() : 0));
+  const int64_t bytes = kv.rows * ((with_e ? e_bytes_ : 0) + (with_kv ? 2 * k_bytes_ : 0));
   if (!queue_.Reserve(bytes)) {
     queue_.CutShort(*stream_);
     (void)goes_on();
@@ -222,11 +222,17 @@ absl::Status QueuedStore::OnLayer(const LayerKv& kv, int64_t row) {
   }
   bytes_ += bytes;
   step.bytes += bytes;
-  // The number of rows is read off E.
-  step.layers.push_back({.layer = kv.layer,
-                         .e = with_e ? Copy(kv.e) : at::empty({rows, 0}, kv.e.options()),
-                         .k = with_kv ? Copy(kv.k) : at::Tensor(),
-                         .v = with_kv ? Copy(kv.v) : at::Tensor()});
+  auto memory = std::make_unique_for_overwrite<std::byte[]>(bytes);
+  std::byte* free = memory.get();
+  const auto copy = [&](const Rows& from, int64_t row_bytes, bool wanted) {
+    return Copy(from, wanted ? kv.rows : 0, row_bytes, free);
+  };
+  const LayerKv copied{.layer = kv.layer,
+                       .rows = kv.rows,
+                       .e = copy(kv.e, e_bytes_, with_e),
+                       .k = copy(kv.k, k_bytes_, with_kv),
+                       .v = copy(kv.v, k_bytes_, with_kv)};
+  step.layers.push_back({copied, std::move(memory)});
   if (kv.layer == last_layer_ && bytes_ >= kFlushBytes) Flush(/*end=*/false);
   return absl::OkStatus();
 }

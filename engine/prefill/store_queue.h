@@ -55,8 +55,8 @@ class StoreQueue {
   // little memory. Or tokens that follow in the sequence.
   struct Step {
     struct Layer {
-      int64_t layer;
-      at::Tensor e, k, v;
+      LayerKv kv;  // of the memory; what is not stored has no rows to be read
+      std::unique_ptr<std::byte[]> memory;
     };
     std::vector<int32_t> tokens;
     int64_t row = 0;
@@ -130,7 +130,8 @@ class QueuedStore : public CaptureSink {
   StoreQueue& queue_;
   const std::shared_ptr<StoreQueue::Stream> stream_;
   const std::vector<int64_t> kv_layers_, e_layers_;
-  const int64_t last_layer_;  // that is stored
+  const int64_t e_bytes_, k_bytes_;  // of a row; k_bytes_ those of V, too
+  const int64_t last_layer_;         // that is stored
   const int64_t most_rows_;
   std::vector<StoreQueue::Step> steps_;  // not posted yet: a token's row is too little to wake a thread for
   int64_t bytes_ = 0;                    // of them

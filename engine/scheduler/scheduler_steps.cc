@@ -29,10 +29,7 @@ class BatchCapture : public ForwardHooks {
   absl::Status OnKv(const LayerKv& kv) override {
     for (size_t i = 0; i < batch_.size(); ++i) {
       if (batch_[i]->store == nullptr) continue;
-      const auto row = static_cast<int64_t>(i);
-      const at::Tensor e = kv.e.narrow(0, row, 1);
-      RETURN_IF_ERROR(batch_[i]->store->OnLayer(
-          {.layer = kv.layer, .e = e, .k = kv.k.narrow(0, row, 1), .v = kv.v.narrow(0, row, 1)}, batch_[i]->rows));
+      RETURN_IF_ERROR(batch_[i]->store->OnLayer(kv.From(static_cast<int64_t>(i), 1), batch_[i]->rows));
     }
     return absl::OkStatus();
   }

@@ -4,6 +4,7 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -19,23 +20,32 @@ namespace {
 constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 constexpr float kTolerance = 2e-5f;
 
-// Keeps what the hooks saw.
+// Keeps what the hooks saw of a model in fp32.
 class Recorder : public ForwardHooks {
  public:
+  explicit Recorder(const ModelConfig& config) : config_(config) {}
   absl::Status BeforeLayer(int64_t layer) override {
     calls.push_back("before " + std::to_string(layer));
     return absl::OkStatus();
   }
   absl::Status OnKv(const LayerKv& kv) override {
     calls.push_back("kv " + std::to_string(kv.layer));
-    e.push_back(kv.e.clone());
-    k.push_back(kv.k.clone());
-    v.push_back(kv.v.clone());
+    e.push_back(Copy(kv.e, kv.rows, config_.hidden_size));
+    k.push_back(Copy(kv.k, kv.rows, config_.kv_heads * config_.head_dim).unflatten(1, {-1, config_.head_dim}));
+    v.push_back(Copy(kv.v, kv.rows, config_.kv_heads * config_.head_dim).unflatten(1, {-1, config_.head_dim}));
     return absl::OkStatus();
   }
 
   std::vector<std::string> calls;
   std::vector<at::Tensor> e, k, v;
+
+ private:
+  static at::Tensor Copy(const Rows& rows, int64_t count, int64_t width) {
+    const int64_t stride = rows.stride_bytes() / static_cast<int64_t>(sizeof(float));
+    return at::from_blob(rows[0], {count, width}, {stride, 1}, at::kFloat).clone();
+  }
+
+  const ModelConfig& config_;
 };
 
 class ForwardTest : public testing::TestWithParam<const char*> {
@@ -144,7 +154,7 @@ TEST_P(ForwardTest, SequencesTogetherEqualEachAlone) {
 }
 
 TEST_P(ForwardTest, HooksSeeEachLayerOnceInOrder) {
-  Recorder recorder;
+  Recorder recorder(model_->config());
   (void)Run({.rows = rows_, .wanted = LastRows(rows_), .hooks = &recorder}, *slab_);
   EXPECT_EQ(recorder.calls, (std::vector<std::string>{"before 0", "kv 0", "before 1", "kv 1"}));
   const auto dump = DumpCache(*model_, tokens_);

@@ -223,7 +223,7 @@ class RecordingSink : public CaptureSink {
  public:
   absl::Status OnLayer(const LayerKv& kv, int64_t row) override {
     int64_t& end = end_row[kv.layer];
-    end = std::max(end, row + kv.e.size(0));
+    end = std::max(end, row + kv.rows);
     return absl::OkStatus();
   }
   std::map<int64_t, int64_t> end_row;
