@@ -15,8 +15,6 @@ namespace {
 
 // Keys that one thread takes at a time.
 constexpr int64_t kChunkKeys = 512;
-// So many bytes of keys and values one thread should at least read: less is not worth waking it.
-constexpr int64_t kGrainBytes = 128 << 10;
 
 // Some keys of a key head of a run, for the query heads that share it.
 struct Chunk {
@@ -46,8 +44,7 @@ class SingleRows {
     const int64_t grain = std::max<int64_t>(1, kGrainBytes * count / bytes);
     ForEachUnit<std::vector<float>>(count, grain,
                                     [this](int64_t i, std::vector<float>& queries) { Compute(chunks_[i], queries); });
-    struct Nothing {};
-    ForEachUnit<Nothing>(count, grain, [this](int64_t i, Nothing&) {
+    ForEachUnit(count, grain, [this](int64_t i) {
       if (chunks_[i].begins) Join(i);
     });
   }

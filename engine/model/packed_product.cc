@@ -20,8 +20,6 @@ namespace droidspeak {
 namespace {
 
 constexpr int64_t kBf16Bytes = 2;
-// So many bytes of weights one thread should at least read: less is not worth waking it.
-constexpr int64_t kGrainBytes = 128 << 10;
 // Rows that are multiplied at once, with one block after the other of a group. With inputs of up to some thousand a
 // tile and a group stay in a core's own cache; beyond, in the one that cores share.
 constexpr int64_t kTileRows = 64;
@@ -97,8 +95,7 @@ at::Tensor PackedProduct::Run() {
 void PackedProduct::RunByDots() {
   const int64_t in = weight_.in();
   const std::unique_ptr<float[]> wide = Widened();
-  struct Nothing {};
-  ForEachUnit<Nothing>(end_block_ - first_block_, GrainBlocks(in), [&](int64_t unit, Nothing&) {
+  ForEachUnit(end_block_ - first_block_, GrainBlocks(in), [&](int64_t unit) {
     alignas(64) std::array<float, kMostDotRows * kBlockOutputs> sums;
     const int64_t block = first_block_ + unit;
     for (int64_t row = 0; row < rows_; row += kMostDotRows) {

@@ -10,6 +10,9 @@
 
 namespace droidspeak {
 
+// So many bytes of what stands in memory one thread should at least read: less is not worth waking it.
+inline constexpr int64_t kGrainBytes = 128 << 10;
+
 // Calls body(i, own) for each i in [0, count), where `own` is a thread's Own, made when it begins. Threads take runs of
 // `step` as they come to them, so that cores which are not equally fast, or not equally free, end together; no more
 // threads than there are such runs.
@@ -23,6 +26,13 @@ void ForEachUnit(int64_t count, int64_t step, const Body& body) {
       for (int64_t i = first; i < std::min(count, first + step); ++i) body(i, own);
     }
   });
+}
+
+// The same where a thread needs nothing of its own: body(i).
+template <typename Body>
+void ForEachUnit(int64_t count, int64_t step, const Body& body) {
+  struct Nothing {};
+  ForEachUnit<Nothing>(count, step, [&body](int64_t i, Nothing&) { body(i); });
 }
 
 }  // namespace droidspeak
