@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The verbs transport with real verbs: on Soft-RoCE, in the virtual machine of tests/rdma/vm. Some eight minutes.
+# The verbs transport with real verbs, on Soft-RoCE, and TLS by the kernel, which not all have: in the virtual machine of
+# tests/rdma/vm. Some ten minutes.
 #
-#   run.sh [STEP…]    of conformance, verbs, system, faults, bench (default: all)
+#   run.sh [STEP…]    of conformance, verbs, system, faults, bench, kernel_tls (default: all)
 #
 # Status 77: no virtual machine can be started here, and nothing was tested.
 set -euo pipefail
@@ -16,8 +17,9 @@ declare -A steps=(
   [system]="tests/rdma/system.sh build/bin"
   [faults]="tests/rdma/faults.sh build/bin"
   [bench]="tests/rdma/bench.sh build/bin"
+  [kernel_tls]="tests/rdma/kernel_tls.sh build/bin"
 )
-order=(conformance verbs system faults bench)
+order=(conformance verbs system faults bench kernel_tls)
 (($#)) && order=("$@")
 failed=()
 for step in "${order[@]}"; do

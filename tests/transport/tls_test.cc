@@ -2,9 +2,11 @@
 // What is particular to tcp under TLS: keys, peers without them, and what can be read on the way.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <string>
+#include <utility>
 
 #include "common/base/owned_fd.h"
 #include "common/transport/session_tls_key.h"
@@ -85,8 +87,15 @@ class Relay {
     Copy(client_.get(), server_.get());
     Copy(server_.get(), client_.get());
   }
+  // Sends on what was held back.
+  void Release() {
+    hold_back = 0;
+    const std::string held = std::exchange(held_, {});
+    EXPECT_EQ(::send(server_.get(), held.data(), held.size(), MSG_NOSIGNAL), static_cast<ssize_t>(held.size()));
+  }
   std::string seen;
-  bool flip = false;  // the next byte
+  bool flip = false;     // the next byte
+  size_t hold_back = 0;  // of the next bytes' end, once
 
  private:
   void Copy(int from, int to) {
@@ -98,9 +107,12 @@ class Relay {
     seen += bytes;
     if (flip) bytes.back() = static_cast<char>(bytes.back() ^ 1);
     flip = false;
-    EXPECT_EQ(::send(to, bytes.data(), bytes.size(), MSG_NOSIGNAL), got);
+    held_ += bytes.substr(bytes.size() - hold_back);
+    bytes.resize(bytes.size() - std::exchange(hold_back, 0));
+    EXPECT_EQ(::send(to, bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
   }
   OwnedFd listener_, server_, client_;
+  std::string held_;
 };
 
 TEST_P(TlsTest, NothingCanBeReadOrChangedOnTheWay) {
@@ -123,6 +135,38 @@ TEST_P(TlsTest, NothingCanBeReadOrChangedOnTheWay) {
     return server_.closed.has_value() && client_.closed.has_value();
   }));
   EXPECT_EQ(server_.messages.size(), 1u) << "the message that was changed did not arrive";
+}
+
+// Who sends half a record keeps no thread of a server's from sleeping.
+TEST_P(TlsTest, NobodyIsBusyWithAPartOfARecord) {
+  Relay relay(address_);
+  auto connected = client_worker_->Connect(relay.address(), &client_);
+  ASSERT_TRUE(connected.ok());
+  connection_ = *std::move(connected);
+  const auto move_until = [&](auto condition) {
+    return RunUntil([&] {
+      relay.Move();
+      return condition();
+    });
+  };
+  ASSERT_TRUE(connection_->Send(BytesOf("first")).ok());
+  ASSERT_TRUE(move_until([&] { return server_.messages.size() == 1; }));
+  for (const size_t bytes : {size_t{1}, size_t{100}}) {
+    relay.hold_back = bytes;
+    const std::string message = Pattern(bytes, 300);
+    ASSERT_TRUE(connection_->Send(BytesOf(message)).ok());
+    ASSERT_TRUE(move_until([&] { return relay.hold_back == 0; }));
+    bool idle = false;
+    for (int round = 0; round < 100 && !idle; ++round) idle = server_worker_->Progress() == 0;
+    ASSERT_TRUE(idle) << "always something to do";
+    ASSERT_TRUE(server_worker_->Arm());
+    pollfd event{server_worker_->event_fd(), POLLIN, 0};
+    EXPECT_EQ(::poll(&event, 1, 0), 0) << "it would be woken at once";
+    const size_t before = server_.messages.size();
+    relay.Release();
+    ASSERT_TRUE(move_until([&] { return server_.messages.size() == before + 1; }));
+    EXPECT_EQ(server_.messages.back(), message);
+  }
 }
 
 TEST(SessionTlsKeyTest, NamesStandForSessions) {

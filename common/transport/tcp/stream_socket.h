@@ -43,7 +43,8 @@ class StreamSocket {
   }
 
  private:
-  static constexpr size_t kMostHeldBack = size_t{17} << 10;  // less than a TLS record
+  // Less than two TLS records: one that is read in parts, and one of which a part has come.
+  static constexpr size_t kMostHeldBack = size_t{34} << 10;
 
   std::unique_ptr<TlsLayer> tls_;
   OwnedFd fd_;

@@ -7,12 +7,12 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
-#include <optional>
-#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
 #include "common/base/status.h"
 #include "common/transport/tcp/socket.h"
 
@@ -26,36 +26,15 @@ constexpr size_t kInBytes = size_t{256} << 10;
 constexpr size_t kRecordBytes = size_t{16} << 10;
 // Smaller runs of bytes share a record with what follows them.
 constexpr size_t kSmallBytes = size_t{4} << 10;
-// AES-GCM is good for some 2^24.5 records under one key (RFC 8446, section 5.5).
-constexpr uint64_t kKeyUpdateBytes = uint64_t{64} << 30;
 
-absl::Status OpensslError(absl::string_view what) {
-  char text[256] = "no reason given";
-  if (const unsigned long error = ERR_peek_last_error(); error != 0) ERR_error_string_n(error, text, sizeof(text));
-  ERR_clear_error();
-  return absl::UnavailableError(absl::StrCat(what, ": ", text));
+void Forget(TrafficSecrets& secrets) {
+  for (std::string* const secret : {&secrets.sent, &secrets.received}) OPENSSL_cleanse(secret->data(), secret->size());
 }
 
-// A session that OpenSSL takes for an earlier one, made of a key.
-SSL_SESSION* SessionOf(SSL* ssl, const std::string& key) {
-  const unsigned char suite[2] = {0x13, 0x01};  // TLS_AES_128_GCM_SHA256
-  const SSL_CIPHER* const cipher = SSL_CIPHER_find(ssl, suite);
-  SSL_SESSION* const session = SSL_SESSION_new();
-  if (session != nullptr && cipher != nullptr &&
-      SSL_SESSION_set1_master_key(session, reinterpret_cast<const unsigned char*>(key.data()), key.size()) == 1 &&
-      SSL_SESSION_set_cipher(session, cipher) == 1 && SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1) {
-    return session;
-  }
-  SSL_SESSION_free(session);
-  return nullptr;
-}
-
-int FindKey(SSL* ssl, const unsigned char* name, size_t name_bytes, SSL_SESSION** session) {
-  const auto* const context = static_cast<const TlsContext*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
-  const std::optional<std::string> key =
-      context->keys()(std::string_view(reinterpret_cast<const char*>(name), name_bytes));
-  *session = key.has_value() ? SessionOf(ssl, *key) : nullptr;  // null: without a certificate the handshake fails
-  return 1;
+// Once a process: operators want to know, and it is the same for all connections.
+void SayOnce(absl::string_view who) {
+  static std::atomic<bool> said = false;
+  if (!said.exchange(true)) spdlog::info("tcp: TLS records are made by {}", std::string(who));
 }
 
 bool IsBusy(int error) {
@@ -64,47 +43,8 @@ bool IsBusy(int error) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TlsContext>> TlsContext::ForClient() {
-  std::unique_ptr<TlsContext> context(new TlsContext(nullptr));
-  RETURN_IF_ERROR(context->Prepare());
-  return context;
-}
-
-absl::StatusOr<std::unique_ptr<TlsContext>> TlsContext::ForServer(KeyFinder keys) {
-  std::unique_ptr<TlsContext> context(new TlsContext(std::move(keys)));
-  RETURN_IF_ERROR(context->Prepare());
-  return context;
-}
-
-absl::Status TlsContext::Prepare() {
-  context_.reset(SSL_CTX_new(is_server() ? TLS_server_method() : TLS_client_method()), SSL_CTX_free);
-  SSL_CTX* const context = context_.get();
-  if (context == nullptr || SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 ||
-      SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256") != 1 || SSL_CTX_set_num_tickets(context, 0) != 1) {
-    return OpensslError("preparing TLS");
-  }
-  SSL_CTX_set_app_data(context, this);
-  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  if (is_server()) {
-    SSL_CTX_set_psk_find_session_callback(context, FindKey);
-  } else {
-    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);  // a certificate instead of the key: no authority knows it
-    SSL_CTX_set_psk_use_session_callback(context, TlsLayer::UseKey);
-  }
-  return absl::OkStatus();
-}
-
-int TlsLayer::UseKey(SSL* ssl, const EVP_MD*, const unsigned char** name, size_t* name_bytes, SSL_SESSION** session) {
-  const auto* const layer = static_cast<const TlsLayer*>(SSL_get_app_data(ssl));
-  *name = reinterpret_cast<const unsigned char*>(layer->key_.name.data());
-  *name_bytes = layer->key_.name.size();
-  *session = SessionOf(ssl, layer->key_.key);
-  return *session == nullptr ? 0 : 1;
-}
-
 absl::StatusOr<std::unique_ptr<TlsLayer>> TlsLayer::Create(const TlsContext& context, int socket, SharedKey key) {
-  std::unique_ptr<TlsLayer> layer(new TlsLayer(socket, std::move(key)));
+  std::unique_ptr<TlsLayer> layer(new TlsLayer(context, socket, std::move(key)));
   layer->ssl_.reset(SSL_new(context.get()), SSL_free);
   BIO* const bio = BIO_new(Method());
   if (layer->ssl_ == nullptr || bio == nullptr) return OpensslError("preparing TLS");
@@ -116,7 +56,9 @@ absl::StatusOr<std::unique_ptr<TlsLayer>> TlsLayer::Create(const TlsContext& con
   return layer;
 }
 
-TlsLayer::~TlsLayer() = default;
+TlsLayer::~TlsLayer() {
+  Forget(secrets_);
+}
 
 const BIO_METHOD* TlsLayer::Method() {
   // One for the process, never freed.
@@ -150,25 +92,33 @@ int TlsLayer::BioWrite(BIO* bio, const char* data, int size) {
 int TlsLayer::BioRead(BIO* bio, char* data, int size) {
   auto* const layer = static_cast<TlsLayer*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
-  while (layer->in_start_ == layer->in_end_) {
+  // What follows the handshake may be for the kernel.
+  if (!layer->established_) return layer->Receive(bio, data, static_cast<size_t>(size));
+  if (layer->in_start_ == layer->in_end_) {
     layer->in_.resize(kInBytes);
-    const ssize_t got = ::recv(layer->socket_, layer->in_.data(), layer->in_.size(), MSG_DONTWAIT);
-    if (got > 0) {
-      layer->in_start_ = 0;
-      layer->in_end_ = static_cast<size_t>(got);
-    } else if (got < 0 && IsBusy(errno)) {
-      BIO_set_retry_read(bio);
-      return -1;
-    } else if (got == 0 || errno != EINTR) {
-      layer->socket_error_ = absl::UnavailableError(got == 0 ? "the peer closed the connection"
-                                                             : absl::StrCat("receiving: ", strerror(errno)));
-      return -1;
-    }
+    const int got = layer->Receive(bio, layer->in_.data(), layer->in_.size());
+    if (got < 0) return got;
+    layer->in_start_ = 0;
+    layer->in_end_ = static_cast<size_t>(got);
   }
   const size_t given = std::min(static_cast<size_t>(size), layer->in_end_ - layer->in_start_);
   std::memcpy(data, layer->in_.data() + layer->in_start_, given);
   layer->in_start_ += given;
   return static_cast<int>(given);
+}
+
+int TlsLayer::Receive(BIO* bio, char* place, size_t bytes) {
+  ssize_t got;
+  while ((got = ::recv(socket_, place, bytes, MSG_DONTWAIT)) < 0 && errno == EINTR) {
+  }
+  if (got > 0) return static_cast<int>(got);
+  if (got < 0 && IsBusy(errno)) {
+    BIO_set_retry_read(bio);
+  } else {
+    socket_error_ = absl::UnavailableError(got == 0 ? "the peer closed the connection"
+                                                    : absl::StrCat("receiving: ", strerror(errno)));
+  }
+  return -1;
 }
 
 long TlsLayer::BioControl(BIO* bio, int command, long, void*) {
@@ -204,13 +154,38 @@ absl::Status TlsLayer::Outcome(int result) {
   return OpensslError(established_ ? "TLS" : "the TLS handshake: the ends have no key in common, or one speaks no TLS");
 }
 
+absl::Status TlsLayer::Establish() {
+  if (!shaken_) RETURN_IF_ERROR(Handshake());
+  if (!shaken_) return absl::OkStatus();
+  RETURN_IF_ERROR(Flush());
+  if (wants_output()) return absl::OkStatus();
+  if (context_.records().by_kernel) RETURN_IF_ERROR(GiveToKernel());
+  established_ = true;
+  return absl::OkStatus();
+}
+
 absl::Status TlsLayer::Handshake() {
   ERR_clear_error();
   const int result = SSL_do_handshake(ssl_.get());
   if (result != 1) return Outcome(result);
   if (SSL_session_reused(ssl_.get()) != 1)
     return absl::UnavailableError("the TLS handshake used another key than ours");
-  established_ = true;
+  shaken_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status TlsLayer::GiveToKernel() {
+  absl::StatusOr<std::unique_ptr<KernelTls>> kernel = KernelTls::Start(socket_, secrets_, context_.records().per_key);
+  Forget(secrets_);
+  if (absl::IsUnimplemented(kernel.status())) {
+    SayOnce(absl::StrCat("OpenSSL: ", kernel.status().message()));
+    return absl::OkStatus();
+  }
+  if (!kernel.ok()) return kernel.status();
+  SayOnce("the kernel");
+  kernel_ = *std::move(kernel);
+  ssl_.reset();
+  out_ = {};
   return absl::OkStatus();
 }
 
@@ -232,7 +207,8 @@ absl::Span<const std::byte> TlsLayer::NextRun(absl::Span<const iovec> pieces, si
 }
 
 absl::StatusOr<size_t> TlsLayer::Write(absl::Span<const iovec> pieces) {
-  if (!established_) RETURN_IF_ERROR(Handshake());
+  if (!established_) RETURN_IF_ERROR(Establish());
+  if (kernel_ != nullptr) return kernel_->Write(pieces);
   size_t total = 0;
   for (const iovec& piece : pieces) total += piece.iov_len;
   size_t done = 0;
@@ -245,9 +221,9 @@ absl::StatusOr<size_t> TlsLayer::Write(absl::Span<const iovec> pieces) {
       break;
     }
     done += written;
-    since_key_update_ += written;
-    if (since_key_update_ < kKeyUpdateBytes) continue;
-    since_key_update_ = 0;
+    key_records_ += (written + kRecordBytes - 1) / kRecordBytes;
+    if (key_records_ < context_.records().per_key) continue;
+    key_records_ = 0;
     if (SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) != 1) return OpensslError("changing TLS's key");
   }
   RETURN_IF_ERROR(Flush());
@@ -255,7 +231,8 @@ absl::StatusOr<size_t> TlsLayer::Write(absl::Span<const iovec> pieces) {
 }
 
 absl::StatusOr<size_t> TlsLayer::Read(absl::Span<const iovec> pieces) {
-  if (!established_) RETURN_IF_ERROR(Handshake());
+  if (!established_) RETURN_IF_ERROR(Establish());
+  if (kernel_ != nullptr) return kernel_->Read(pieces);
   size_t done = 0;
   starved_ = !established_;
   for (const iovec& piece : pieces) {
@@ -279,7 +256,7 @@ absl::StatusOr<size_t> TlsLayer::Read(absl::Span<const iovec> pieces) {
 }
 
 bool TlsLayer::has_input() const {
-  return !starved_ && (in_start_ < in_end_ || SSL_has_pending(ssl_.get()) == 1);
+  return kernel_ == nullptr && !starved_ && (in_start_ < in_end_ || SSL_has_pending(ssl_.get()) == 1);
 }
 
 }  // namespace droidspeak::tcp

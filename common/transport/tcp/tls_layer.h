@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// TLS 1.3 over a non-blocking socket, with a key that both ends know before (RFC 8446, section 2.2): no certificates
-// on the data plane, since those of the control plane have been looked at when the key was given out.
+// TLS 1.3 over a non-blocking socket, with a key that both ends know before.
 #pragma once
 
 #include <sys/uio.h>
@@ -14,38 +13,20 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/transport/tcp/kernel_tls.h"
+#include "common/transport/tcp/tls_context.h"
 #include "common/transport/transport.h"
 
 struct bio_st;
 struct bio_method_st;
-struct evp_md_st;
-struct ssl_ctx_st;
-struct ssl_session_st;
 struct ssl_st;
 
 namespace droidspeak::tcp {
 
-// What all encrypted sockets of a worker and a role share. Not thread-safe.
-class TlsContext {
- public:
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<TlsContext>> ForClient();
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<TlsContext>> ForServer(KeyFinder keys);
-
-  ssl_ctx_st* get() const { return context_.get(); }
-  bool is_server() const { return keys_ != nullptr; }
-  const KeyFinder& keys() const { return keys_; }
-
- private:
-  explicit TlsContext(KeyFinder keys) : keys_(std::move(keys)) {}
-  [[nodiscard]] absl::Status Prepare();
-
-  const KeyFinder keys_;
-  std::shared_ptr<ssl_ctx_st> context_;
-};
-
 // One end of one socket, which it doesn't own. The handshake happens within Write() and Read(): until it is done they
 // move nothing. AES-128-GCM; a fresh key exchange for each connection, so that a session's key, once lost, opens
-// nothing that was recorded before. Not thread-safe.
+// nothing that was recorded before. After it the kernel makes and opens the records, else OpenSSL does, and this layer
+// gathers what goes to the socket and comes from it. Not thread-safe.
 class TlsLayer {
  public:
   // `context` outlives the layer. `key` is the client's.
@@ -63,31 +44,44 @@ class TlsLayer {
   // It waits for the socket to take what it has encrypted; else, before the handshake is done, for the peer.
   bool wants_output() const { return out_start_ < out_.size(); }
   bool established() const { return established_; }
+  bool by_kernel() const { return kernel_ != nullptr; }
   // There are bytes for Read() that the socket does not know of any more.
   bool has_input() const;
 
   void set_socket(int socket) { socket_ = socket; }
 
+  // For the context, amid the handshake: the client's key, and where what follows from it goes.
+  const SharedKey& key() const { return key_; }
+  TrafficSecrets& secrets() { return secrets_; }
+
  private:
-  TlsLayer(int socket, SharedKey key) : socket_(socket), key_(std::move(key)) {}
+  TlsLayer(const TlsContext& context, int socket, SharedKey key)
+      : context_(context), socket_(socket), key_(std::move(key)) {}
 
   static const bio_method_st* Method();
   static int BioWrite(bio_st* bio, const char* data, int size);
   static int BioRead(bio_st* bio, char* data, int size);
   static long BioControl(bio_st* bio, int command, long number, void* pointer);
-  static int UseKey(ssl_st* ssl, const evp_md_st* hash, const unsigned char** name, size_t* name_bytes,
-                    ssl_session_st** session);
-  friend class TlsContext;
 
   // The bytes [from, ...) of `pieces`: a run of them in place, or a few small ones together in `record_`.
   absl::Span<const std::byte> NextRun(absl::Span<const iovec> pieces, size_t from);
   [[nodiscard]] absl::Status Flush();
   // After a call of OpenSSL that did not succeed: OK when it is to be tried later.
   [[nodiscard]] absl::Status Outcome(int result);
+  // Up to `bytes` of the socket's, put at `place`: how many, or -1 as a BIO says it.
+  int Receive(bio_st* bio, char* place, size_t bytes);
+  // The handshake, and what follows from it.
+  [[nodiscard]] absl::Status Establish();
   [[nodiscard]] absl::Status Handshake();
+  [[nodiscard]] absl::Status GiveToKernel();
 
+  const TlsContext& context_;
   int socket_;
   const SharedKey key_;
+  TrafficSecrets secrets_;  // until the kernel has them
+  std::unique_ptr<KernelTls> kernel_;
+
+  // Null once the kernel has taken over, as all below is empty.
   std::shared_ptr<ssl_st> ssl_;
   // What the kernel gave, from in_start_ to in_end_ not yet OpenSSL's.
   std::vector<char> in_;
@@ -96,7 +90,8 @@ class TlsLayer {
   std::vector<char> out_;  // encrypted, from out_start_ on not yet the kernel's
   size_t out_start_ = 0;
   std::vector<std::byte> record_;
-  uint64_t since_key_update_ = 0;
+  uint64_t key_records_ = 0;  // at most so many made with the key of now
+  bool shaken_ = false;
   bool established_ = false;
   bool starved_ = true;             // the last Read() ended for want of bytes
   bool read_wants_output_ = false;  // it ended because something has to be written first
