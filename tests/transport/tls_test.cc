@@ -152,8 +152,9 @@ TEST_P(TlsTest, NobodyIsBusyWithAPartOfARecord) {
   ASSERT_TRUE(connection_->Send(BytesOf("first")).ok());
   ASSERT_TRUE(move_until([&] { return server_.messages.size() == 1; }));
   for (const size_t bytes : {size_t{1}, size_t{100}}) {
+    // A whole record first, which wakes the server.
     relay.hold_back = bytes;
-    const std::string message = Pattern(bytes, 300);
+    const std::string message = Pattern(bytes, 20'000);
     ASSERT_TRUE(connection_->Send(BytesOf(message)).ok());
     ASSERT_TRUE(move_until([&] { return relay.hold_back == 0; }));
     bool idle = false;

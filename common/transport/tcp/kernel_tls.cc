@@ -2,6 +2,7 @@
 #include "common/transport/tcp/kernel_tls.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -9,6 +10,7 @@
 #include <openssl/crypto.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -21,11 +23,11 @@
 #include "common/base/check.h"
 #include "common/base/status.h"
 #include "common/transport/tcp/socket.h"
+#include "common/transport/tcp/tls_context.h"
 
 namespace droidspeak::tcp {
 namespace {
 
-constexpr size_t kRecordBytes = size_t{16} << 10;
 constexpr unsigned char kAlert = 21, kHandshake = 22, kApplicationData = 23;  // RFC 8446, section 5.1
 // A KeyUpdate (section 4.6.3) but for its last byte, which says whether the peer is to change its key as well.
 constexpr std::string_view kKeyUpdate("\x18\0\0\1", 4);
@@ -93,9 +95,11 @@ int RecordType(msghdr& message) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<KernelTls>> KernelTls::Start(int socket, TrafficSecrets secrets, uint64_t key_records) {
-  std::unique_ptr<KernelTls> tls(new KernelTls(socket, std::move(secrets), key_records));
+absl::StatusOr<std::unique_ptr<KernelTls>> KernelTls::Start(int socket, TrafficSecrets secrets,
+                                                            uint64_t bytes_per_key) {
+  std::unique_ptr<KernelTls> tls(new KernelTls(socket, std::move(secrets), bytes_per_key));
   if (::setsockopt(socket, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) != 0) {
+    if (errno == ENOTCONN) return absl::UnavailableError("the peer closed the connection");
     return absl::UnimplementedError(errno == ENOENT
                                         ? "this kernel has no TLS, or its module isn't loaded (modprobe tls)"
                                         : absl::StrCat("the kernel's TLS: ", strerror(errno)));
@@ -121,18 +125,18 @@ KernelTls::~KernelTls() {
 
 absl::StatusOr<size_t> KernelTls::Write(absl::Span<const iovec> pieces) {
   if (pieces.empty()) return size_t{0};
-  if (records_ >= key_records_ || change_due_) {
+  if (key_bytes_ >= bytes_per_key_ || change_due_) {
     ASSIGN_OR_RETURN(const bool changed, ChangeSentKey());
     if (!changed) return size_t{0};
   }
   ASSIGN_OR_RETURN(const size_t sent, WriteSome(socket_, pieces));
-  records_ += (sent + kRecordBytes - 1) / kRecordBytes;
+  key_bytes_ += EncryptedBytes(sent);
   return sent;
 }
 
 absl::StatusOr<bool> KernelTls::ChangeSentKey() {
   if (!can_change_keys_) {
-    return CannotChangeKeys(absl::StrCat("the connection has sent ", records_, " records with one key"));
+    return CannotChangeKeys(absl::StrCat("the connection has encrypted ", key_bytes_, " bytes with one key"));
   }
   std::array<char, kKeyUpdate.size() + 1> update{};  // the last byte: the peer's key may stay
   std::memcpy(update.data(), kKeyUpdate.data(), kKeyUpdate.size());
@@ -157,7 +161,7 @@ absl::StatusOr<bool> KernelTls::ChangeSentKey() {
   if (const int error = SetKey(socket_, TLS_TX, secrets_.sent); error != 0) {
     return absl::UnavailableError(absl::StrCat("changing the kernel's key: ", strerror(error)));
   }
-  records_ = 0;
+  key_bytes_ = 0;
   change_due_ = false;
   return true;
 }
@@ -172,15 +176,36 @@ absl::StatusOr<size_t> KernelTls::Read(absl::Span<const iovec> pieces) {
     message.msg_controllen = control.size();
     const ssize_t got = ::recvmsg(socket_, &message, MSG_DONTWAIT);
     if (got > 0) {
+      OnSomething();
       const int type = RecordType(message);
       if (type == kApplicationData) return static_cast<size_t>(got);
       RETURN_IF_ERROR(OnRecord(type, pieces, static_cast<size_t>(got)));
-      return size_t{0};  // what follows keeps the socket readable
+      return size_t{0};
     }
     if (got == 0) return absl::UnavailableError("the peer closed the connection");
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return size_t{0};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      OnNothing();
+      return size_t{0};
+    }
     if (errno != EINTR) return absl::UnavailableError(absl::StrCat("receiving: ", strerror(errno)));
   }
+}
+
+// Linux 6.0 to 6.4 tell of a part of a record, for as long as the rest has not come: who took that for something to
+// read would not sleep any more. So the socket becomes readable with one byte more.
+void KernelTls::OnNothing() {
+  has_input_ = false;
+  int waiting = 0;
+  if (!std::exchange(in_vain_, true) || ::ioctl(socket_, SIOCINQ, &waiting) != 0 || waiting <= 0) return;
+  SetLowWater(socket_, static_cast<size_t>(waiting) + 1);
+  low_water_raised_ = true;
+}
+
+// Kernels that can change keys don't tell of a change that they have met, nor of what follows it.
+void KernelTls::OnSomething() {
+  has_input_ = can_change_keys_;
+  in_vain_ = false;
+  if (std::exchange(low_water_raised_, false)) SetLowWater(socket_, 1);
 }
 
 absl::Status KernelTls::OnRecord(int type, absl::Span<const iovec> pieces, size_t bytes) {

@@ -19,9 +19,16 @@ namespace droidspeak::tcp {
 // How records are made; other than this in tests only.
 struct TlsRecords {
   bool by_kernel = true;  // where it can
-  // AES-GCM is good for some 2^24.5 under one key (RFC 8446, section 5.5).
-  uint64_t per_key = uint64_t{1} << 24;
+  // EncryptedBytes() before the key is changed. AES-GCM is good for 2^24.5 full records under one key (RFC 8446,
+  // section 5.5), which are 1.4 times as many.
+  uint64_t bytes_per_key = uint64_t{256} << 30;
 };
+
+// What AES-GCM has to do for so many bytes that are sent at once: two blocks a record more.
+constexpr uint64_t EncryptedBytes(uint64_t bytes) {
+  constexpr uint64_t kRecordBytes = uint64_t{16} << 10, kBlockBytes = 16;
+  return bytes + 2 * kBlockBytes * ((bytes + kRecordBytes - 1) / kRecordBytes);
+}
 
 // What all encrypted sockets of a worker and a role share. Not thread-safe.
 class TlsContext {

@@ -175,7 +175,8 @@ absl::Status TlsLayer::Handshake() {
 }
 
 absl::Status TlsLayer::GiveToKernel() {
-  absl::StatusOr<std::unique_ptr<KernelTls>> kernel = KernelTls::Start(socket_, secrets_, context_.records().per_key);
+  absl::StatusOr<std::unique_ptr<KernelTls>> kernel =
+      KernelTls::Start(socket_, secrets_, context_.records().bytes_per_key);
   Forget(secrets_);
   if (absl::IsUnimplemented(kernel.status())) {
     SayOnce(absl::StrCat("OpenSSL: ", kernel.status().message()));
@@ -221,9 +222,9 @@ absl::StatusOr<size_t> TlsLayer::Write(absl::Span<const iovec> pieces) {
       break;
     }
     done += written;
-    key_records_ += (written + kRecordBytes - 1) / kRecordBytes;
-    if (key_records_ < context_.records().per_key) continue;
-    key_records_ = 0;
+    key_bytes_ += EncryptedBytes(written);
+    if (key_bytes_ < context_.records().bytes_per_key) continue;
+    key_bytes_ = 0;
     if (SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) != 1) return OpensslError("changing TLS's key");
   }
   RETURN_IF_ERROR(Flush());
@@ -256,7 +257,8 @@ absl::StatusOr<size_t> TlsLayer::Read(absl::Span<const iovec> pieces) {
 }
 
 bool TlsLayer::has_input() const {
-  return kernel_ == nullptr && !starved_ && (in_start_ < in_end_ || SSL_has_pending(ssl_.get()) == 1);
+  if (kernel_ != nullptr) return kernel_->has_input();
+  return !starved_ && (in_start_ < in_end_ || SSL_has_pending(ssl_.get()) == 1);
 }
 
 }  // namespace droidspeak::tcp

@@ -45,7 +45,7 @@ class TlsLayer {
   bool wants_output() const { return out_start_ < out_.size(); }
   bool established() const { return established_; }
   bool by_kernel() const { return kernel_ != nullptr; }
-  // There are bytes for Read() that the socket does not know of any more.
+  // There may be bytes for Read() that epoll does not tell of.
   bool has_input() const;
 
   void set_socket(int socket) { socket_ = socket; }
@@ -90,7 +90,7 @@ class TlsLayer {
   std::vector<char> out_;  // encrypted, from out_start_ on not yet the kernel's
   size_t out_start_ = 0;
   std::vector<std::byte> record_;
-  uint64_t key_records_ = 0;  // at most so many made with the key of now
+  uint64_t key_bytes_ = 0;  // encrypted with the key of now
   bool shaken_ = false;
   bool established_ = false;
   bool starved_ = true;             // the last Read() ended for want of bytes
