@@ -22,7 +22,8 @@ void KeepFreedBuffers() {
 void KeepAllFreedBuffers() {
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, -1);
-  mallopt(M_ARENA_MAX, kArenas);
+  // Arenas beyond the first are made of pieces of 64 MiB, which go back to the kernel whatever the threshold says.
+  mallopt(M_ARENA_MAX, 1);
 }
 
 }  // namespace droidspeak
