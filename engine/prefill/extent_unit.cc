@@ -22,6 +22,16 @@ ExtentUnit::ExtentUnit(const ModelConfig& config, Dtype dtype, int64_t block_tok
   }
 }
 
+ExtentUnit ExtentUnit::OfOneLayer(const ModelConfig& config, Dtype dtype, int64_t block_tokens,
+                                  const std::vector<int64_t>& kv_layers, const std::vector<int64_t>& e_layers) {
+  ExtentUnit unit(config, dtype, block_tokens, kv_layers, e_layers);
+  const int64_t e_offset = kv_layers.empty() ? 0 : unit.kv_bytes();
+  for (int64_t layer : kv_layers) unit.kv_[layer] = 0;
+  for (int64_t layer : e_layers) unit.e_[layer] = e_offset;
+  unit.unit_bytes_ = e_offset + (e_layers.empty() ? 0 : unit.e_bytes());
+  return unit;
+}
+
 int64_t ExtentUnit::kv_bytes() const {
   return 2 * kv_heads_ * block_tokens_ * head_dim_ * static_cast<int64_t>(DtypeBytes(dtype_));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The memory of one block: chosen layers' KV and E extents one after the other, each as data-model.md lays it out (K,
-// then V, [kv_heads, block_tokens, head_dim]; E [block_tokens, hidden]).
+// The memory of one block, or of one layer of it: chosen layers' KV and E extents, each as data-model.md lays it out
+// (K, then V, [kv_heads, block_tokens, head_dim]; E [block_tokens, hidden]).
 #pragma once
 
 #include <cstddef>
@@ -17,9 +17,13 @@ class ExtentUnit {
  public:
   static constexpr int64_t kAbsent = -1;
 
-  // Units with KV of `kv_layers` and E of `e_layers`.
+  // Units with KV of `kv_layers` and E of `e_layers`, one after the other.
   ExtentUnit(const ModelConfig& config, Dtype dtype, int64_t block_tokens, const std::vector<int64_t>& kv_layers,
              const std::vector<int64_t>& e_layers);
+  // Units for one of these layers, whichever: all layers' KV is at the same place, and so is their E.
+  [[nodiscard]] static ExtentUnit OfOneLayer(const ModelConfig& config, Dtype dtype, int64_t block_tokens,
+                                             const std::vector<int64_t>& kv_layers,
+                                             const std::vector<int64_t>& e_layers);
 
   [[nodiscard]] Dtype dtype() const { return dtype_; }
   [[nodiscard]] int64_t block_tokens() const { return block_tokens_; }
@@ -35,6 +39,7 @@ class ExtentUnit {
   // Offset of the extent in a unit, or kAbsent.
   [[nodiscard]] int64_t kv_offset(int64_t layer) const { return kv_[layer]; }
   [[nodiscard]] int64_t e_offset(int64_t layer) const { return e_[layer]; }
+  [[nodiscard]] bool has(int64_t layer) const { return kv_[layer] != kAbsent || e_[layer] != kAbsent; }
 
  private:
   Dtype dtype_;

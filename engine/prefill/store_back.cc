@@ -23,33 +23,24 @@ bool AnyBit(const std::array<uint64_t, 4>& bits) {
   return std::any_of(bits.begin(), bits.end(), [](uint64_t word) { return word != 0; });
 }
 
-// Layers with KV or E in a unit.
+ExtentUnit SlotOf(const ModelConfig& config, const StoreBackOptions& options) {
+  const Layout& layout = options.ns.layout;
+  return ExtentUnit::OfOneLayer(config, layout.kv, layout.block_tokens, options.kv_layers, options.e_layers);
+}
+
+// Layers of which there is something to store.
 int64_t CountLayers(const ExtentUnit& unit) {
   int64_t count = 0;
-  for (int64_t layer = 0; layer < unit.layers(); ++layer) {
-    count += unit.kv_offset(layer) != ExtentUnit::kAbsent || unit.e_offset(layer) != ExtentUnit::kAbsent;
-  }
+  for (int64_t layer = 0; layer < unit.layers(); ++layer) count += unit.has(layer) ? 1 : 0;
   return count;
 }
 
 }  // namespace
 
-struct StoreBack::Block {
-  enum class State { kUnseen, kUnwanted, kGrowing, kSent };
-  State state = State::kUnseen;
-  int64_t unit = -1;
-  int64_t offer = -1;  // -1: not full yet, or no server was asked
-  int64_t layers_sent = 0;
-  std::vector<int64_t> rows = {};  // by layer: leading rows copied
-};
-
 StoreBack::StoreBack(RemoteCache& cache, ExtentUnit unit, Staging staging, StoreBackOptions options)
-    : cache_(cache),
-      unit_(std::move(unit)),
-      staging_(std::move(staging)),
-      options_(std::move(options)),
-      layers_to_send_(CountLayers(unit_)) {
-  for (int64_t index = units(); index-- > 0;) free_units_.push_back(index);
+    : cache_(cache), unit_(std::move(unit)), staging_(std::move(staging)), options_(std::move(options)) {
+  const int64_t slots = static_cast<int64_t>(staging_.region().bytes()) / unit_.unit_bytes();
+  for (int64_t slot = slots; slot-- > 0;) free_slots_.push_back(slot);
 }
 
 StoreBack::~StoreBack() {
@@ -61,16 +52,21 @@ StoreBack::~StoreBack() {
 absl::StatusOr<std::unique_ptr<StoreBack>> StoreBack::Start(RemoteCache& cache, const ModelConfig& config,
                                                             absl::Span<const int32_t> tokens,
                                                             StoreBackOptions options) {
-  const Layout& layout = options.ns.layout;
-  ExtentUnit unit(config, layout.kv, layout.block_tokens, options.kv_layers, options.e_layers);
+  ExtentUnit unit = SlotOf(config, options);
   if (unit.unit_bytes() == 0) return absl::InvalidArgumentError("no layers to store");
   // One more than the sequence has full blocks: the one that decoding fills.
   const int64_t blocks = static_cast<int64_t>(tokens.size()) / unit.block_tokens() + 1;
-  const int64_t units = std::clamp<int64_t>(options.max_staging_bytes / unit.unit_bytes(), 1, blocks);
-  ASSIGN_OR_RETURN(Staging staging, cache.AllocateStaging(static_cast<uint64_t>(units * unit.unit_bytes())));
+  const int64_t layers = CountLayers(unit);
+  const int64_t slots = std::clamp(options.max_staging_bytes / unit.unit_bytes(), layers, blocks * layers);
+  ASSIGN_OR_RETURN(Staging staging, cache.AllocateStaging(static_cast<uint64_t>(slots * unit.unit_bytes())));
   std::unique_ptr<StoreBack> store(new StoreBack(cache, std::move(unit), std::move(staging), std::move(options)));
   store->Append(tokens);
   return store;
+}
+
+int64_t StoreBack::LeastStagingBytes(const ModelConfig& config, const StoreBackOptions& options) {
+  const ExtentUnit unit = SlotOf(config, options);
+  return CountLayers(unit) * unit.unit_bytes();
 }
 
 void StoreBack::Append(absl::Span<const int32_t> tokens) {
@@ -115,61 +111,81 @@ bool StoreBack::wants_any() const {
   return false;
 }
 
-bool StoreBack::TakeUnit(Block& block) {
-  if (free_units_.empty()) FreeUnits();
-  if (free_units_.empty()) return false;
-  block.unit = free_units_.back();
-  free_units_.pop_back();
-  block.rows.assign(unit_.layers(), 0);
-  block.state = Block::State::kGrowing;
-  return true;
-}
-
-// Waits for the servers to have read what was sent, and takes the memory of blocks that were sent wholly.
-void StoreBack::FreeUnits() {
+// Waits for the servers to have read what was sent.
+void StoreBack::FreeSlots() {
   for (Offer& offer : offers_) {
     absl::Status status = offer.store->WaitFilled(absl::Now() + kStagingWait);
     if (absl::IsDeadlineExceeded(status)) return Fail(status);
     if (!status.ok()) Fail(status);
   }
-  for (Block& block : blocks_) {
-    if (block.state != Block::State::kSent || block.unit < 0) continue;
-    free_units_.push_back(std::exchange(block.unit, -1));
+  free_slots_.insert(free_slots_.end(), sent_slots_.begin(), sent_slots_.end());
+  sent_slots_.clear();
+}
+
+bool StoreBack::TakesRows(int64_t index, int64_t layer, int64_t row, std::vector<int64_t>& complete) {
+  Block& block = blocks_[index];
+  if (block.state == Block::State::kUnseen) {
+    block.state = Wants(block, index) ? Block::State::kWanted : Block::State::kUnwanted;
+    if (block.state == Block::State::kWanted) block.places.resize(unit_.layers());
   }
+  if (block.state != Block::State::kWanted) return false;
+  Place& place = block.places[layer];
+  // Rows may come twice, and never leave a gap that could be filled later.
+  if (place.rows == unit_.block_tokens() || row > index * unit_.block_tokens() + place.rows) return false;
+  if (place.slot >= 0) return true;
+  if (free_slots_.empty()) {
+    Send(layer, complete);
+    FreeSlots();
+  }
+  if (free_slots_.empty()) {
+    Fail(absl::ResourceExhaustedError("no staging memory left for storing"));
+    return false;
+  }
+  place.slot = free_slots_.back();
+  free_slots_.pop_back();
+  return true;
 }
 
 absl::Status StoreBack::OnLayer(const LayerKv& kv, int64_t row) {
-  if (!status_.ok()) return absl::OkStatus();
-  const bool offered =
-      unit_.kv_offset(kv.layer) != ExtentUnit::kAbsent || unit_.e_offset(kv.layer) != ExtentUnit::kAbsent;
-  if (!offered) return absl::OkStatus();
+  if (!unit_.has(kv.layer)) return absl::OkStatus();
   // Exact rows may reach beyond the tokens that are stored (a suffix after an own prefix): those stay here.
   const int64_t block_tokens = unit_.block_tokens();
   const int64_t end = std::min(row + kv.rows, static_cast<int64_t>(tokens_.size()));
   std::vector<int64_t> complete;
-  for (int64_t index = row / block_tokens; index * block_tokens < end; ++index) {
-    Block& block = blocks_[index];
-    if (block.state == Block::State::kUnseen) {
-      if (!Wants(block, index)) {
-        block.state = Block::State::kUnwanted;
-      } else if (!TakeUnit(block)) {
-        Fail(absl::ResourceExhaustedError("no staging memory left for storing"));
-        return absl::OkStatus();
-      }
-    }
-    if (block.state != Block::State::kGrowing) continue;
-    // Rows may come twice, and never leave a gap that could be filled later.
-    int64_t& rows = block.rows[kv.layer];
-    if (rows == block_tokens || row > index * block_tokens + rows) continue;
-    CopyIntoUnit(unit_, Memory(block.unit), index * block_tokens, kv, row);
-    rows = std::max(rows, std::min(end - index * block_tokens, block_tokens));
-    if (rows == block_tokens) complete.push_back(index);
+  for (int64_t index = row / block_tokens; status_.ok() && index * block_tokens < end; ++index) {
+    if (!TakesRows(index, kv.layer, row, complete)) continue;
+    Place& place = blocks_[index].places[kv.layer];
+    CopyIntoUnit(unit_, Memory(place.slot), index * block_tokens, kv, row);
+    place.rows = std::max(place.rows, std::min(end - index * block_tokens, block_tokens));
+    if (place.rows == block_tokens) complete.push_back(index);
   }
-  if (!complete.empty()) Send(kv.layer, complete);
+  if (status_.ok()) Send(kv.layer, complete);
   return absl::OkStatus();
 }
 
-void StoreBack::Send(int64_t layer, const std::vector<int64_t>& blocks) {
+void StoreBack::Send(int64_t layer, std::vector<int64_t>& blocks) {
+  const std::vector<TransferItem> items = ItemsOf(layer);
+  for (size_t begin = 0; begin < blocks.size();) {
+    const int64_t offer = blocks_[blocks[begin]].offer;
+    std::vector<int> indices;
+    std::vector<uint32_t> slots;
+    size_t end = begin;
+    for (; end < blocks.size() && blocks_[blocks[end]].offer == offer; ++end) {
+      const int64_t slot = std::exchange(blocks_[blocks[end]].places[layer].slot, -1);
+      indices.push_back(static_cast<int>(blocks[end] - (offer < 0 ? 0 : offers_[offer].first_block)));
+      slots.push_back(static_cast<uint32_t>(slot));
+      sent_slots_.push_back(slot);
+    }
+    if (offer >= 0) {
+      const absl::Status status = offers_[offer].store->Fill(items, indices, slots);
+      if (!status.ok()) return Fail(status);
+    }
+    begin = end;
+  }
+  blocks.clear();
+}
+
+std::vector<TransferItem> StoreBack::ItemsOf(int64_t layer) const {
   std::vector<TransferItem> items;
   TransferItem item;
   item.layer = static_cast<int>(layer);
@@ -187,23 +203,7 @@ void StoreBack::Send(int64_t layer, const std::vector<int64_t>& blocks) {
     item.second = item.first;
     items.push_back(item);
   }
-  for (size_t begin = 0; begin < blocks.size();) {
-    const int64_t offer = blocks_[blocks[begin]].offer;
-    std::vector<int> indices;
-    std::vector<uint32_t> slots;
-    size_t end = begin;
-    for (; end < blocks.size() && blocks_[blocks[end]].offer == offer; ++end) {
-      Block& block = blocks_[blocks[end]];
-      indices.push_back(static_cast<int>(blocks[end] - (offer < 0 ? 0 : offers_[offer].first_block)));
-      slots.push_back(static_cast<uint32_t>(block.unit));
-      if (++block.layers_sent == layers_to_send_) block.state = Block::State::kSent;
-    }
-    if (offer >= 0) {
-      const absl::Status status = offers_[offer].store->Fill(items, indices, slots);
-      if (!status.ok()) return Fail(status);
-    }
-    begin = end;
-  }
+  return items;
 }
 
 absl::Status StoreBack::Finish(bool durable, absl::Time deadline) {
@@ -219,8 +219,8 @@ void StoreBack::Fail(const absl::Status& status) {
   status_.Update(status);
 }
 
-std::byte* StoreBack::Memory(int64_t unit) const {
-  return staging_.region().data() + unit * unit_.unit_bytes();
+std::byte* StoreBack::Memory(int64_t slot) const {
+  return staging_.region().data() + slot * unit_.unit_bytes();
 }
 
 }  // namespace droidspeak

@@ -20,12 +20,12 @@ struct StoreBackOptions {
   std::vector<int64_t> kv_layers;  // what is offered, ascending
   std::vector<int64_t> e_layers;
   int64_t first_row = 0;                  // rows before it are stored already; a multiple of the block
-  int64_t max_staging_bytes = 512 << 20;  // at least one block is staged
+  int64_t max_staging_bytes = 512 << 20;  // at least LeastStagingBytes()
 };
 
-// The sink of one sequence's exact tensors. Full blocks of what servers want are copied into registered memory and
-// sent; a block may fill up over many calls (decoding). Trouble with the servers never fails the forward: it ends the
-// storing, and Finish says so. Not thread-safe: called on the thread of the forward.
+// The sink of one sequence's exact tensors. What servers want of it is copied into registered memory and sent, layer by
+// layer, as soon as a block's rows of a layer are there; a block may fill up over many calls (decoding). Trouble with
+// the servers never fails the forward: it ends the storing, and Finish says so. Used by one thread at a time.
 class StoreBack : public CaptureSink {
  public:
   // Offers the full blocks of `tokens` (the whole sequence from row 0, known so far).
@@ -34,8 +34,8 @@ class StoreBack : public CaptureSink {
                                                                         StoreBackOptions options);
   ~StoreBack() override;
 
-  // Blocks that memory is there for at a time: those that are not sent wholly, and whose sending is not over.
-  [[nodiscard]] int64_t units() const { return static_cast<int64_t>(staging_.region().bytes()) / unit_.unit_bytes(); }
+  // For a block of all layers: what a sequence takes that decoding makes longer.
+  [[nodiscard]] static int64_t LeastStagingBytes(const ModelConfig& config, const StoreBackOptions& options);
 
   // False: something went wrong, and no more is stored.
   [[nodiscard]] bool ok() const { return status_.ok(); }
@@ -52,7 +52,17 @@ class StoreBack : public CaptureSink {
   [[nodiscard]] absl::Status Finish(bool durable, absl::Time deadline);
 
  private:
-  struct Block;  // one full or growing block of the sequence
+  // A layer of one full or growing block.
+  struct Place {
+    int64_t rows = 0;   // leading ones copied
+    int64_t slot = -1;  // while some are missing
+  };
+  struct Block {
+    enum class State { kUnseen, kUnwanted, kWanted };
+    State state = State::kUnseen;
+    int64_t offer = -1;         // -1: not full yet, or no server was asked
+    std::vector<Place> places;  // by layer, once it is wanted
+  };
   struct Offer {
     std::unique_ptr<Store> store;
     int64_t first_block = 0;
@@ -62,22 +72,26 @@ class StoreBack : public CaptureSink {
 
   void OfferNewBlocks();
   [[nodiscard]] bool Wants(const Block& block, int64_t index) const;
-  [[nodiscard]] bool TakeUnit(Block& block);
-  void FreeUnits();
-  void Send(int64_t layer, const std::vector<int64_t>& blocks);
+  // Whether rows of the block's layer, of those from `row` on, are to be copied: then it has a slot, for which what is
+  // `complete` of the layer may have been sent.
+  [[nodiscard]] bool TakesRows(int64_t index, int64_t layer, int64_t row, std::vector<int64_t>& complete);
+  void FreeSlots();
+  [[nodiscard]] std::vector<TransferItem> ItemsOf(int64_t layer) const;
+  // Sends the layer of these blocks, whose slots are no longer theirs, and empties the list.
+  void Send(int64_t layer, std::vector<int64_t>& blocks);
   void Fail(const absl::Status& status);
-  [[nodiscard]] std::byte* Memory(int64_t unit) const;
+  [[nodiscard]] std::byte* Memory(int64_t slot) const;
 
   RemoteCache& cache_;
-  const ExtentUnit unit_;
+  const ExtentUnit unit_;  // of one layer of a block: a slot of the staging memory
   Staging staging_;
   const StoreBackOptions options_;
-  const int64_t layers_to_send_;  // per block
   std::vector<int32_t> tokens_;
   std::vector<Digest> chain_;  // of the full blocks
   std::vector<Block> blocks_;  // by position in the chain, the last may be growing
   std::vector<Offer> offers_;
-  std::vector<int64_t> free_units_;
+  std::vector<int64_t> free_slots_;
+  std::vector<int64_t> sent_slots_;  // that servers may still be reading
   absl::Status status_;
 };
 

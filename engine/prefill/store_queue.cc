@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
+#include "engine/model/parallel.h"
 #include "engine/model/torch_types.h"
 
 namespace droidspeak {
@@ -22,12 +23,24 @@ bool Has(const std::vector<int64_t>& layers, int64_t layer) {
   return std::binary_search(layers.begin(), layers.end(), layer);
 }
 
-// Copies rows of so many bytes to where the next free memory is; returns them there.
-Rows Copy(const Rows& from, int64_t rows, int64_t bytes, std::byte*& free) {
-  const Rows to(free, bytes);
-  for (int64_t i = 0; i < rows; ++i) std::memcpy(to[i], from[i], bytes);
-  free += rows * bytes;
-  return to;
+// A layer's rows in `memory`, one part after the other; what is not wanted has rows of no bytes.
+LayerKv LayerIn(std::byte* memory, int64_t layer, int64_t rows, int64_t e_bytes, int64_t k_bytes) {
+  std::byte* const k = memory + rows * e_bytes;
+  return {.layer = layer,
+          .rows = rows,
+          .e = Rows(memory, e_bytes),
+          .k = Rows(k, k_bytes),
+          .v = Rows(k + rows * k_bytes, k_bytes)};
+}
+
+// On all threads, since the forward waits for it.
+void CopyRows(const LayerKv& from, const LayerKv& to) {
+  const int64_t e_bytes = to.e.stride_bytes(), k_bytes = to.k.stride_bytes();
+  ForEachUnit(from.rows, std::max<int64_t>(1, kGrainBytes / (e_bytes + 2 * k_bytes)), [&](int64_t row) {
+    std::memcpy(to.e[row], from.e[row], e_bytes);
+    std::memcpy(to.k[row], from.k[row], k_bytes);
+    std::memcpy(to.v[row], from.v[row], k_bytes);
+  });
 }
 
 }  // namespace
@@ -45,14 +58,13 @@ StoreQueue::~StoreQueue() {
 std::unique_ptr<QueuedStore> StoreQueue::Open(absl::Span<const int32_t> tokens, StoreBackOptions options) {
   auto stream = std::make_shared<Stream>();
   stream->first_row = options.first_row;
-  stream->block_tokens = options.ns.layout.block_tokens;
   const Layout& layout = options.ns.layout;
   const int64_t block =
       ExtentUnit(config_, layout.kv, layout.block_tokens, options.kv_layers, options.e_layers).unit_bytes();
   const int64_t row = std::max<int64_t>(1, block / layout.block_tokens);
   std::unique_ptr<QueuedStore> sink(
       new QueuedStore(*this, stream, options, std::max<int64_t>(layout.block_tokens, options_.copy_bytes / 4 / row)));
-  options.max_staging_bytes = std::max(options_.each_staging_bytes, block);
+  options.max_staging_bytes = std::max(options_.each_staging_bytes, StoreBack::LeastStagingBytes(config_, options));
   stream->staging_bytes = options.max_staging_bytes;
   const auto begin = [this, stream = stream.get(), tokens = std::vector<int32_t>(tokens.begin(), tokens.end()),
                       options = std::move(options)] {
@@ -129,18 +141,6 @@ void StoreQueue::Run(const std::stop_token& stop) {
   }
 }
 
-// As many blocks at a time as memory is there for, but for the one that the next rows may complete.
-void StoreQueue::StoreRows(StoreBack& store, const Step& step, int64_t block_tokens) {
-  const int64_t end = step.row + step.layers[0].kv.rows, blocks = std::max<int64_t>(1, store.units() - 1);
-  for (int64_t begin = step.row; begin < end;) {
-    const int64_t next = std::min(end, (begin / block_tokens + blocks) * block_tokens);
-    for (const Step::Layer& layer : step.layers) {
-      store.OnLayer(layer.kv.From(begin - step.row, next - begin), begin).IgnoreError();  // Finish tells
-    }
-    begin = next;
-  }
-}
-
 void StoreQueue::Do(Task& task) {
   Stream& stream = *task.stream;
   const absl::Status status = WithoutExceptions("storing", [&] {
@@ -148,7 +148,9 @@ void StoreQueue::Do(Task& task) {
     if (stream.store == nullptr || stream.ended) return absl::OkStatus();
     for (const Step& step : task.steps) {
       if (!step.tokens.empty()) stream.store->Append(step.tokens);
-      if (!step.layers.empty()) StoreRows(*stream.store, step, stream.block_tokens);
+      for (const Step::Layer& layer : step.layers) {
+        stream.store->OnLayer(layer.kv, step.row).IgnoreError();  // Finish tells
+      }
     }
     if (!stream.store->ok()) stream.ended = true;
     return absl::OkStatus();
@@ -214,7 +216,8 @@ absl::Status QueuedStore::OnLayer(const LayerKv& kv, int64_t row) {
   if (!goes_on() || (!with_e && !with_kv)) return absl::OkStatus();
   if (row + kv.rows <= stream_->first_row) return absl::OkStatus();
   StoreQueue::Step& step = StepOf(kv.layer, row);
-  const int64_t bytes = kv.rows * ((with_e ? e_bytes_ : 0) + (with_kv ? 2 * k_bytes_ : 0));
+  const int64_t e_bytes = with_e ? e_bytes_ : 0, k_bytes = with_kv ? k_bytes_ : 0;
+  const int64_t bytes = kv.rows * (e_bytes + 2 * k_bytes);
   if (!queue_.Reserve(bytes)) {
     queue_.CutShort(*stream_);
     (void)goes_on();
@@ -223,17 +226,11 @@ absl::Status QueuedStore::OnLayer(const LayerKv& kv, int64_t row) {
   bytes_ += bytes;
   step.bytes += bytes;
   auto memory = std::make_unique_for_overwrite<std::byte[]>(bytes);
-  std::byte* free = memory.get();
-  const auto copy = [&](const Rows& from, int64_t row_bytes, bool wanted) {
-    return Copy(from, wanted ? kv.rows : 0, row_bytes, free);
-  };
-  const LayerKv copied{.layer = kv.layer,
-                       .rows = kv.rows,
-                       .e = copy(kv.e, e_bytes_, with_e),
-                       .k = copy(kv.k, k_bytes_, with_kv),
-                       .v = copy(kv.v, k_bytes_, with_kv)};
+  const LayerKv copied = LayerIn(memory.get(), kv.layer, kv.rows, e_bytes, k_bytes);
+  CopyRows(kv, copied);
   step.layers.push_back({copied, std::move(memory)});
-  if (kv.layer == last_layer_ && bytes_ >= kFlushBytes) Flush(/*end=*/false);
+  // While the next layers are computed, not while tokens are waited for.
+  if (bytes_ >= kFlushBytes) Flush(/*end=*/false);
   return absl::OkStatus();
 }
 

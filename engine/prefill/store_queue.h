@@ -25,7 +25,7 @@ class QueuedStore;
 struct StoreQueueOptions {
   int64_t copy_bytes = int64_t{1} << 30;     // copies that wait for the thread
   int64_t staging_bytes = int64_t{2} << 30;  // registered memory of all sequences that are being stored
-  int64_t each_staging_bytes = 64 << 20;     // of one, or what one block needs
+  int64_t each_staging_bytes = 64 << 20;     // of one, or what a block of all layers needs
 };
 
 // Owns the thread and the copies that wait for it. A sequence that would exceed the limits is not stored, or not any
@@ -51,8 +51,7 @@ class StoreQueue {
 
  private:
   friend class QueuedStore;
-  // Rows of one forward from `row` on: all its layers together, so that the thread can send them block by block, in
-  // little memory. Or tokens that follow in the sequence.
+  // Rows of one forward from `row` on, of some of its layers. Or tokens that follow in the sequence.
   struct Step {
     struct Layer {
       LayerKv kv;  // of the memory; what is not stored has no rows to be read
@@ -66,7 +65,6 @@ class StoreQueue {
 
   // One sequence's store, as the thread has it.
   struct Stream {
-    int64_t block_tokens = 0;
     int64_t staging_bytes = 0;
     bool begun = false;                 // it counts; guarded by the queue's mutex
     std::unique_ptr<StoreBack> store;   // null: not begun, or it could not be
@@ -89,7 +87,6 @@ class StoreQueue {
   void CutShort(Stream& stream);
   void Run(const std::stop_token& stop);
   void Do(Task& task);
-  static void StoreRows(StoreBack& store, const Step& step, int64_t block_tokens);
 
   RemoteCache& cache_;
   const ModelConfig& config_;

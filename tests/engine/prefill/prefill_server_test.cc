@@ -226,6 +226,27 @@ TEST_F(PrefillServerTest, NothingApproximateIsStored) {
   EXPECT_LE(MaxDifference(warm.logits, FullLogits(*receiver, tokens).slice(0, kContext)), kTolerance);
 }
 
+// Two blocks and a part of one at once, then row by row: each layer waits for the memory of what was sent before.
+TEST_F(PrefillServerTest, MemoryForOneBlockIsEnoughToStore) {
+  const auto model = LoadTinyModel(Base());
+  const std::vector<int32_t> prompt = RandomTokens(2 * kBlock + kBlock / 2, Base().vocab, 15);
+  const StoreBackOptions options{.ns = Open(*model), .kv_layers = AllLayers(), .e_layers = {1}, .max_staging_bytes = 1};
+  auto store = StoreBack::Start(*cache_, model->config(), prompt, options).value();
+  TestSequence sequence(*model, kLength);
+  const PrefillResult prefill =
+      MustPrefill(*model, sequence,
+                  {.tokens = prompt, .run = sequence.run, .plan = Plan::Full(Base().layers), .capture = store.get()});
+  const std::vector<int32_t> answer = DecodeStoring(*model, sequence, prompt, prefill, kBlock, /*reach=*/0,
+                                                    *store);  // which says whether all is stored
+  std::vector<int32_t> tokens = prompt;
+  tokens.insert(tokens.end(), answer.begin(), answer.end());
+  ASSERT_GT(static_cast<int64_t>(tokens.size()), kContext);
+  ServerSource own(*cache_, Options(tokens, kContext, model.get(), nullptr));
+  const PrefillResult warm = Answer(*model, tokens, Plan::Full(Base().layers), own);
+  EXPECT_EQ(warm.own_tokens, kContext);
+  EXPECT_LE(MaxDifference(warm.logits, FullLogits(*model, tokens).slice(0, kContext)), kTolerance);
+}
+
 TEST_F(PrefillServerTest, BlocksFilledByDecodingAreStored) {
   const auto model = LoadTinyModel(Base());
   const std::vector<int32_t> prompt = RandomTokens(20, Base().vocab, 14);
