@@ -15,7 +15,7 @@
 
 namespace droidspeak {
 
-// Receives exact tensors of one sequence. Not thread-safe: called on the thread of the forward.
+// Receives exact tensors of one sequence. Not thread-safe.
 class CaptureSink {
  public:
   virtual ~CaptureSink() = default;

@@ -39,7 +39,6 @@ class ExtentUnit {
   // Offset of the extent in a unit, or kAbsent.
   [[nodiscard]] int64_t kv_offset(int64_t layer) const { return kv_[layer]; }
   [[nodiscard]] int64_t e_offset(int64_t layer) const { return e_[layer]; }
-  [[nodiscard]] bool has(int64_t layer) const { return kv_[layer] != kAbsent || e_[layer] != kAbsent; }
 
  private:
   Dtype dtype_;

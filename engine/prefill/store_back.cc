@@ -23,24 +23,19 @@ bool AnyBit(const std::array<uint64_t, 4>& bits) {
   return std::any_of(bits.begin(), bits.end(), [](uint64_t word) { return word != 0; });
 }
 
-ExtentUnit SlotOf(const ModelConfig& config, const StoreBackOptions& options) {
-  const Layout& layout = options.ns.layout;
-  return ExtentUnit::OfOneLayer(config, layout.kv, layout.block_tokens, options.kv_layers, options.e_layers);
-}
-
-// Layers of which there is something to store.
-int64_t CountLayers(const ExtentUnit& unit) {
-  int64_t count = 0;
-  for (int64_t layer = 0; layer < unit.layers(); ++layer) count += unit.has(layer) ? 1 : 0;
-  return count;
+StagingSlots SlotsFor(const ModelConfig& config, const StoreBackOptions& options) {
+  return {config, options.ns.layout, options.kv_layers, options.e_layers};
 }
 
 }  // namespace
 
-StoreBack::StoreBack(RemoteCache& cache, ExtentUnit unit, Staging staging, StoreBackOptions options)
-    : cache_(cache), unit_(std::move(unit)), staging_(std::move(staging)), options_(std::move(options)) {
-  const int64_t slots = static_cast<int64_t>(staging_.region().bytes()) / unit_.unit_bytes();
-  for (int64_t slot = slots; slot-- > 0;) free_slots_.push_back(slot);
+StoreBack::StoreBack(RemoteCache& cache, StagingSlots slots, Staging staging, int64_t blocks, StoreBackOptions options)
+    : cache_(cache),
+      staging_(std::move(staging)),
+      slots_(std::move(slots)),
+      options_(std::move(options)),
+      block_tokens_(options_.ns.layout.block_tokens) {
+  slots_.Use(staging_.region(), blocks);
 }
 
 StoreBack::~StoreBack() {
@@ -52,34 +47,34 @@ StoreBack::~StoreBack() {
 absl::StatusOr<std::unique_ptr<StoreBack>> StoreBack::Start(RemoteCache& cache, const ModelConfig& config,
                                                             absl::Span<const int32_t> tokens,
                                                             StoreBackOptions options) {
-  ExtentUnit unit = SlotOf(config, options);
-  if (unit.unit_bytes() == 0) return absl::InvalidArgumentError("no layers to store");
+  StagingSlots slots = SlotsFor(config, options);
+  const int64_t bytes = slots.block_bytes();
+  if (bytes == 0) return absl::InvalidArgumentError("no layers to store");
   // One more than the sequence has full blocks: the one that decoding fills.
-  const int64_t blocks = static_cast<int64_t>(tokens.size()) / unit.block_tokens() + 1;
-  const int64_t layers = CountLayers(unit);
-  const int64_t slots = std::clamp(options.max_staging_bytes / unit.unit_bytes(), layers, blocks * layers);
-  ASSIGN_OR_RETURN(Staging staging, cache.AllocateStaging(static_cast<uint64_t>(slots * unit.unit_bytes())));
-  std::unique_ptr<StoreBack> store(new StoreBack(cache, std::move(unit), std::move(staging), std::move(options)));
+  const int64_t most = static_cast<int64_t>(tokens.size()) / options.ns.layout.block_tokens + 1;
+  const int64_t blocks = std::clamp<int64_t>(options.max_staging_bytes / bytes, 1, most);
+  ASSIGN_OR_RETURN(Staging staging, cache.AllocateStaging(static_cast<uint64_t>(blocks * bytes)));
+  std::unique_ptr<StoreBack> store(
+      new StoreBack(cache, std::move(slots), std::move(staging), blocks, std::move(options)));
   store->Append(tokens);
   return store;
 }
 
 int64_t StoreBack::LeastStagingBytes(const ModelConfig& config, const StoreBackOptions& options) {
-  const ExtentUnit unit = SlotOf(config, options);
-  return CountLayers(unit) * unit.unit_bytes();
+  return SlotsFor(config, options).block_bytes();
 }
 
 void StoreBack::Append(absl::Span<const int32_t> tokens) {
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-  blocks_.resize((static_cast<int64_t>(tokens_.size()) + unit_.block_tokens() - 1) / unit_.block_tokens());
+  blocks_.resize((static_cast<int64_t>(tokens_.size()) + block_tokens_ - 1) / block_tokens_);
   OfferNewBlocks();
 }
 
 void StoreBack::OfferNewBlocks() {
-  const int64_t full = static_cast<int64_t>(tokens_.size()) / unit_.block_tokens();
+  const int64_t full = static_cast<int64_t>(tokens_.size()) / block_tokens_;
   const int64_t known = static_cast<int64_t>(chain_.size());
   if (full == known) return;
-  const int64_t first = std::max(known, options_.first_row / unit_.block_tokens());
+  const int64_t first = std::max(known, options_.first_row / block_tokens_);
   chain_ = ChainOf(options_.ns, tokens_);
   if (!status_.ok() || first >= full) return;
   StoreOptions request;
@@ -97,7 +92,7 @@ void StoreBack::OfferNewBlocks() {
 
 // A block that is still growing is wanted until its offer has been answered.
 bool StoreBack::Wants(const Block& block, int64_t index) const {
-  if (index < options_.first_row / unit_.block_tokens()) return false;
+  if (index < options_.first_row / block_tokens_) return false;
   if (block.offer < 0) return true;
   const Offer& offer = offers_[block.offer];
   const BlockWants& wants = offer.store->wants()[index - offer.first_block];
@@ -118,53 +113,53 @@ void StoreBack::FreeSlots() {
     if (absl::IsDeadlineExceeded(status)) return Fail(status);
     if (!status.ok()) Fail(status);
   }
-  free_slots_.insert(free_slots_.end(), sent_slots_.begin(), sent_slots_.end());
-  sent_slots_.clear();
+  slots_.Reclaim();
 }
 
 bool StoreBack::TakesRows(int64_t index, int64_t layer, int64_t row, std::vector<int64_t>& complete) {
   Block& block = blocks_[index];
   if (block.state == Block::State::kUnseen) {
     block.state = Wants(block, index) ? Block::State::kWanted : Block::State::kUnwanted;
-    if (block.state == Block::State::kWanted) block.places.resize(unit_.layers());
+    if (block.state == Block::State::kWanted) block.places.resize(slots_.layers());
   }
   if (block.state != Block::State::kWanted) return false;
   Place& place = block.places[layer];
   // Rows may come twice, and never leave a gap that could be filled later.
-  if (place.rows == unit_.block_tokens() || row > index * unit_.block_tokens() + place.rows) return false;
+  if (place.rows == block_tokens_ || row > index * block_tokens_ + place.rows) return false;
   if (place.slot >= 0) return true;
-  if (free_slots_.empty()) {
+  std::optional<int64_t> slot = slots_.Take(layer);
+  if (!slot) {
     Send(layer, complete);
     FreeSlots();
+    slot = slots_.Take(layer);
   }
-  if (free_slots_.empty()) {
+  if (!slot) {
     Fail(absl::ResourceExhaustedError("no staging memory left for storing"));
     return false;
   }
-  place.slot = free_slots_.back();
-  free_slots_.pop_back();
+  place.slot = *slot;
   return true;
 }
 
 absl::Status StoreBack::OnLayer(const LayerKv& kv, int64_t row) {
-  if (!unit_.has(kv.layer)) return absl::OkStatus();
+  if (!slots_.Has(kv.layer)) return absl::OkStatus();
   // Exact rows may reach beyond the tokens that are stored (a suffix after an own prefix): those stay here.
-  const int64_t block_tokens = unit_.block_tokens();
   const int64_t end = std::min(row + kv.rows, static_cast<int64_t>(tokens_.size()));
   std::vector<int64_t> complete;
-  for (int64_t index = row / block_tokens; status_.ok() && index * block_tokens < end; ++index) {
+  for (int64_t index = row / block_tokens_; status_.ok() && index * block_tokens_ < end; ++index) {
     if (!TakesRows(index, kv.layer, row, complete)) continue;
     Place& place = blocks_[index].places[kv.layer];
-    CopyIntoUnit(unit_, Memory(place.slot), index * block_tokens, kv, row);
-    place.rows = std::max(place.rows, std::min(end - index * block_tokens, block_tokens));
-    if (place.rows == block_tokens) complete.push_back(index);
+    slots_.Copy(place.slot, index * block_tokens_, kv, row);
+    place.rows = std::max(place.rows, std::min(end - index * block_tokens_, block_tokens_));
+    if (place.rows == block_tokens_) complete.push_back(index);
   }
   if (status_.ok()) Send(kv.layer, complete);
   return absl::OkStatus();
 }
 
 void StoreBack::Send(int64_t layer, std::vector<int64_t>& blocks) {
-  const std::vector<TransferItem> items = ItemsOf(layer);
+  if (blocks.empty()) return;
+  const std::vector<TransferItem> items = slots_.Items(layer);
   for (size_t begin = 0; begin < blocks.size();) {
     const int64_t offer = blocks_[blocks[begin]].offer;
     std::vector<int> indices;
@@ -174,7 +169,7 @@ void StoreBack::Send(int64_t layer, std::vector<int64_t>& blocks) {
       const int64_t slot = std::exchange(blocks_[blocks[end]].places[layer].slot, -1);
       indices.push_back(static_cast<int>(blocks[end] - (offer < 0 ? 0 : offers_[offer].first_block)));
       slots.push_back(static_cast<uint32_t>(slot));
-      sent_slots_.push_back(slot);
+      slots_.Sent(layer, slot);
     }
     if (offer >= 0) {
       const absl::Status status = offers_[offer].store->Fill(items, indices, slots);
@@ -183,27 +178,6 @@ void StoreBack::Send(int64_t layer, std::vector<int64_t>& blocks) {
     begin = end;
   }
   blocks.clear();
-}
-
-std::vector<TransferItem> StoreBack::ItemsOf(int64_t layer) const {
-  std::vector<TransferItem> items;
-  TransferItem item;
-  item.layer = static_cast<int>(layer);
-  item.region = &staging_.region();
-  item.slot_stride = static_cast<uint64_t>(unit_.unit_bytes());
-  if (const int64_t offset = unit_.kv_offset(layer); offset != ExtentUnit::kAbsent) {
-    item.kind = Kind::kKv;
-    item.first = static_cast<uint64_t>(offset);
-    item.second = item.first + static_cast<uint64_t>(unit_.kv_bytes() / 2);
-    items.push_back(item);
-  }
-  if (const int64_t offset = unit_.e_offset(layer); offset != ExtentUnit::kAbsent) {
-    item.kind = Kind::kE;
-    item.first = static_cast<uint64_t>(offset);
-    item.second = item.first;
-    items.push_back(item);
-  }
-  return items;
 }
 
 absl::Status StoreBack::Finish(bool durable, absl::Time deadline) {
@@ -217,10 +191,6 @@ absl::Status StoreBack::Finish(bool durable, absl::Time deadline) {
 void StoreBack::Fail(const absl::Status& status) {
   if (status_.ok()) spdlog::warn("storing: {}", std::string(status.message()));
   status_.Update(status);
-}
-
-std::byte* StoreBack::Memory(int64_t slot) const {
-  return staging_.region().data() + slot * unit_.unit_bytes();
 }
 
 }  // namespace droidspeak

@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "engine/prefill/capture.h"
 #include "engine/prefill/remote_cache.h"
+#include "engine/prefill/staging_slots.h"
 
 namespace droidspeak {
 
@@ -25,7 +26,7 @@ struct StoreBackOptions {
 
 // The sink of one sequence's exact tensors. What servers want of it is copied into registered memory and sent, layer by
 // layer, as soon as a block's rows of a layer are there; a block may fill up over many calls (decoding). Trouble with
-// the servers never fails the forward: it ends the storing, and Finish says so. Used by one thread at a time.
+// the servers never fails the forward: it ends the storing, and Finish says so. Used by one thread.
 class StoreBack : public CaptureSink {
  public:
   // Offers the full blocks of `tokens` (the whole sequence from row 0, known so far).
@@ -34,7 +35,7 @@ class StoreBack : public CaptureSink {
                                                                         StoreBackOptions options);
   ~StoreBack() override;
 
-  // For a block of all layers: what a sequence takes that decoding makes longer.
+  // Of a block of all layers: what a sequence takes that decoding makes longer.
   [[nodiscard]] static int64_t LeastStagingBytes(const ModelConfig& config, const StoreBackOptions& options);
 
   // False: something went wrong, and no more is stored.
@@ -68,7 +69,7 @@ class StoreBack : public CaptureSink {
     int64_t first_block = 0;
   };
 
-  StoreBack(RemoteCache& cache, ExtentUnit unit, Staging staging, StoreBackOptions options);
+  StoreBack(RemoteCache& cache, StagingSlots slots, Staging staging, int64_t blocks, StoreBackOptions options);
 
   void OfferNewBlocks();
   [[nodiscard]] bool Wants(const Block& block, int64_t index) const;
@@ -76,22 +77,19 @@ class StoreBack : public CaptureSink {
   // `complete` of the layer may have been sent.
   [[nodiscard]] bool TakesRows(int64_t index, int64_t layer, int64_t row, std::vector<int64_t>& complete);
   void FreeSlots();
-  [[nodiscard]] std::vector<TransferItem> ItemsOf(int64_t layer) const;
   // Sends the layer of these blocks, whose slots are no longer theirs, and empties the list.
   void Send(int64_t layer, std::vector<int64_t>& blocks);
   void Fail(const absl::Status& status);
-  [[nodiscard]] std::byte* Memory(int64_t slot) const;
 
   RemoteCache& cache_;
-  const ExtentUnit unit_;  // of one layer of a block: a slot of the staging memory
   Staging staging_;
+  StagingSlots slots_;  // of it
   const StoreBackOptions options_;
+  const int64_t block_tokens_;
   std::vector<int32_t> tokens_;
   std::vector<Digest> chain_;  // of the full blocks
   std::vector<Block> blocks_;  // by position in the chain, the last may be growing
   std::vector<Offer> offers_;
-  std::vector<int64_t> free_slots_;
-  std::vector<int64_t> sent_slots_;  // that servers may still be reading
   absl::Status status_;
 };
 

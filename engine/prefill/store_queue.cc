@@ -14,9 +14,7 @@
 namespace droidspeak {
 namespace {
 
-// What is worth waking the thread for.
-constexpr int64_t kFlushBytes = 1 << 20;
-constexpr int64_t kFlushTokens = 16;
+constexpr int64_t kFlushTokens = 16;  // tokens that are worth waking the thread for
 constexpr absl::Duration kSealTimeout = absl::Seconds(10);
 
 bool Has(const std::vector<int64_t>& layers, int64_t layer) {
@@ -59,12 +57,11 @@ std::unique_ptr<QueuedStore> StoreQueue::Open(absl::Span<const int32_t> tokens, 
   auto stream = std::make_shared<Stream>();
   stream->first_row = options.first_row;
   const Layout& layout = options.ns.layout;
-  const int64_t block =
-      ExtentUnit(config_, layout.kv, layout.block_tokens, options.kv_layers, options.e_layers).unit_bytes();
+  const int64_t block = StoreBack::LeastStagingBytes(config_, options);
   const int64_t row = std::max<int64_t>(1, block / layout.block_tokens);
   std::unique_ptr<QueuedStore> sink(
       new QueuedStore(*this, stream, options, std::max<int64_t>(layout.block_tokens, options_.copy_bytes / 4 / row)));
-  options.max_staging_bytes = std::max(options_.each_staging_bytes, StoreBack::LeastStagingBytes(config_, options));
+  options.max_staging_bytes = std::max(options_.each_staging_bytes, block);
   stream->staging_bytes = options.max_staging_bytes;
   const auto begin = [this, stream = stream.get(), tokens = std::vector<int32_t>(tokens.begin(), tokens.end()),
                       options = std::move(options)] {
@@ -230,7 +227,7 @@ absl::Status QueuedStore::OnLayer(const LayerKv& kv, int64_t row) {
   CopyRows(kv, copied);
   step.layers.push_back({copied, std::move(memory)});
   // While the next layers are computed, not while tokens are waited for.
-  if (bytes_ >= kFlushBytes) Flush(/*end=*/false);
+  if (bytes_ >= queue_.options_.flush_bytes) Flush(/*end=*/false);
   return absl::OkStatus();
 }
 

@@ -26,6 +26,7 @@ struct StoreQueueOptions {
   int64_t copy_bytes = int64_t{1} << 30;     // copies that wait for the thread
   int64_t staging_bytes = int64_t{2} << 30;  // registered memory of all sequences that are being stored
   int64_t each_staging_bytes = 64 << 20;     // of one, or what a block of all layers needs
+  int64_t flush_bytes = 1 << 20;             // copies that are worth waking the thread for
 };
 
 // Owns the thread and the copies that wait for it. A sequence that would exceed the limits is not stored, or not any
@@ -118,8 +119,8 @@ class QueuedStore : public CaptureSink {
               int64_t most_rows);
 
   void Flush(bool end);
-  // The step that takes the layer of a forward that begins with `row`. What an earlier one left that did not get to its
-  // last layer is dropped: its rows come again.
+  // The step that takes the layer of a forward that begins with `row`. What an earlier one left here that did not get
+  // to its last layer is dropped: its rows come again.
   StoreQueue::Step& StepOf(int64_t layer, int64_t row);
   // False when nothing is stored any more: then nothing is held either.
   [[nodiscard]] bool goes_on();

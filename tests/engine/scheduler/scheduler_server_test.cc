@@ -89,7 +89,9 @@ TEST_F(SchedulerServerTest, AfterAnswersWithPlansFullOnesAreAsBefore) {
   const std::vector<int32_t> prompt = RandomTokens(kLength, Base().vocab, 60);
   Fill(*sender, prompt, kContext);
   for (const char* text : {"1,2,3", "0,0,0", "2,2,2", "0,1,4"}) {
-    Engine engine = Serve(receiver, {Sender(*sender, "base", Plan::ParseTriple(text, Base().layers).value())});
+    // Each layer is on its way before it is known how the forward ends.
+    Engine engine = Serve(receiver, {Sender(*sender, "base", Plan::ParseTriple(text, Base().layers).value())},
+                          {.slots = 4096, .e_layers = AllLayers()}, {.flush_bytes = 1});
     const auto planned = engine->Ask(prompt, kAnswer);
     ASSERT_TRUE(planned->WaitForEnd());
     EXPECT_EQ(planned->report().context_tokens, kContext) << text;
@@ -176,7 +178,7 @@ TEST_F(SchedulerServerTest, MemoryForOneBlockStoresALongPrompt) {
   const auto model = LoadTinyModel(Base());
   const std::vector<int32_t> prompt = RandomTokens(10 * kBlock + 3, Base().vocab, 67);
   const SchedulerOptions options = {.slots = 4096, .e_layers = AllLayers()};
-  Engine engine = Serve(model, {}, options, {.each_staging_bytes = 1});
+  Engine engine = Serve(model, {}, options, {.each_staging_bytes = 1, .flush_bytes = 1});
   ASSERT_TRUE(engine->Ask(prompt, 2 * kBlock)->WaitForEnd());
   engine.Store();
   EXPECT_EQ(engine.stores->cut_short(), 0);
