@@ -95,6 +95,10 @@ int RecordType(msghdr& message) {
 
 }  // namespace
 
+void Forget(TrafficSecrets& secrets) {
+  for (std::string* const secret : {&secrets.sent, &secrets.received}) OPENSSL_cleanse(secret->data(), secret->size());
+}
+
 absl::StatusOr<std::unique_ptr<KernelTls>> KernelTls::Start(int socket, TrafficSecrets secrets,
                                                             uint64_t bytes_per_key) {
   std::unique_ptr<KernelTls> tls(new KernelTls(socket, std::move(secrets), bytes_per_key));
@@ -119,8 +123,7 @@ absl::StatusOr<std::unique_ptr<KernelTls>> KernelTls::Start(int socket, TrafficS
 }
 
 KernelTls::~KernelTls() {
-  OPENSSL_cleanse(secrets_.sent.data(), secrets_.sent.size());
-  OPENSSL_cleanse(secrets_.received.data(), secrets_.received.size());
+  Forget(secrets_);
 }
 
 absl::StatusOr<size_t> KernelTls::Write(absl::Span<const iovec> pieces) {
@@ -153,7 +156,7 @@ absl::StatusOr<bool> KernelTls::ChangeSentKey() {
   part->cmsg_len = CMSG_LEN(sizeof(kHandshake));
   *CMSG_DATA(part) = kHandshake;
   const ssize_t sent = ::sendmsg(socket_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return false;
+  if (sent < 0 && (IsBusy(errno) || errno == EINTR)) return false;
   if (sent != static_cast<ssize_t>(update.size())) {
     return absl::UnavailableError(absl::StrCat("sending a change of the key: ", strerror(errno)));
   }
@@ -183,7 +186,7 @@ absl::StatusOr<size_t> KernelTls::Read(absl::Span<const iovec> pieces) {
       return size_t{0};
     }
     if (got == 0) return absl::UnavailableError("the peer closed the connection");
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+    if (IsBusy(errno)) {
       OnNothing();
       return size_t{0};
     }

@@ -23,6 +23,8 @@ struct TrafficSecrets {
   std::string sent;
   std::string received;
 };
+// Overwrites them.
+void Forget(TrafficSecrets& secrets);
 
 // One socket, which it doesn't own. Not thread-safe.
 class KernelTls {

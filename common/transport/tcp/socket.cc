@@ -41,10 +41,6 @@ msghdr MessageOf(absl::Span<const iovec> pieces) {
   return message;
 }
 
-bool IsBusy(int error) {
-  return error == EAGAIN || error == EWOULDBLOCK;
-}
-
 }  // namespace
 
 absl::StatusOr<OwnedFd> ListenAt(const SocketAddress& address) {
@@ -88,6 +84,10 @@ absl::Status Configure(int fd) {
   RETURN_IF_ERROR(SetOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, kProbeSeconds));
   RETURN_IF_ERROR(SetOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, kProbeSeconds));
   return SetOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kSilenceMs);
+}
+
+bool IsBusy(int error) {
+  return error == EAGAIN || error == EWOULDBLOCK;
 }
 
 absl::StatusOr<size_t> WriteSome(int fd, absl::Span<const iovec> pieces) {

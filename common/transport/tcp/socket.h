@@ -28,6 +28,9 @@ namespace droidspeak::tcp {
 // Sends small things at once, and finds a peer whose host is gone within kSilence. At both ends, once.
 [[nodiscard]] absl::Status Configure(int fd);
 
+// Whether a call failed only because the socket takes or has nothing now.
+[[nodiscard]] bool IsBusy(int error);
+
 // Bytes written or read: 0 when the socket takes or has none now. UNAVAILABLE when the peer is gone.
 [[nodiscard]] absl::StatusOr<size_t> WriteSome(int fd, absl::Span<const iovec> pieces);
 [[nodiscard]] absl::StatusOr<size_t> ReadSome(int fd, absl::Span<const iovec> pieces);

@@ -27,18 +27,10 @@ constexpr size_t kRecordBytes = size_t{16} << 10;
 // Smaller runs of bytes share a record with what follows them.
 constexpr size_t kSmallBytes = size_t{4} << 10;
 
-void Forget(TrafficSecrets& secrets) {
-  for (std::string* const secret : {&secrets.sent, &secrets.received}) OPENSSL_cleanse(secret->data(), secret->size());
-}
-
 // Once a process: operators want to know, and it is the same for all connections.
 void SayOnce(absl::string_view who) {
   static std::atomic<bool> said = false;
   if (!said.exchange(true)) spdlog::info("tcp: TLS records are made by {}", std::string(who));
-}
-
-bool IsBusy(int error) {
-  return error == EAGAIN || error == EWOULDBLOCK;
 }
 
 }  // namespace
