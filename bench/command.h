@@ -26,5 +26,6 @@ Command AddSpillCommand(CLI::App& app);        // spill_command.cc
 Command AddEngineCommand(CLI::App& app);       // engine/engine_command.cc; with the engine only
 Command AddPrefillCommand(CLI::App& app);      // prefill_command.cc; with the engine only
 Command AddRandomModelCommand(CLI::App& app);  // random_model.cc; with the engine only
+Command AddStoringCommand(CLI::App& app);      // storing/storing_command.cc; with the engine only
 
 }  // namespace droidspeak::bench

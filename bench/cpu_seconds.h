@@ -4,7 +4,7 @@
 
 namespace droidspeak::bench {
 
-// CPU seconds that a process has used so far, of user and kernel, in steps of 10 ms; 0 for one that cannot be read.
+// CPU seconds that all threads of a process have used so far; 0 for one that cannot be read.
 double CpuSeconds(int pid);
 
 }  // namespace droidspeak::bench

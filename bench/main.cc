@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   commands.push_back(droidspeak::bench::AddEngineCommand(program.app()));
   commands.push_back(droidspeak::bench::AddPrefillCommand(program.app()));
   commands.push_back(droidspeak::bench::AddRandomModelCommand(program.app()));
+  commands.push_back(droidspeak::bench::AddStoringCommand(program.app()));
 #endif
   program.app().require_subcommand(1);
   if (const std::optional<int> exit_code = program.Parse(argc, argv); exit_code.has_value()) return *exit_code;

@@ -11,7 +11,7 @@
     partial-prefill  partial prefill with everything fetched over TCP, against the ideal of the same engine
     engine           prefill and decoding of one sequence, against what the processor allows and against transformers; only when
                      named: it installs that first, 4.7 GB
-    serve            what clients of an engine that serves wait for, with and without storing what it computes
+    serve            what storing what it computes costs an engine that serves
     memory           peak resident memory of server and engine, against their bounds
     spill            the RocksDB tier against fio on the same disk: read, write, durable, eviction, recovery
     simulate         eviction policies on made-up traces: the server's, LRU, S3-FIFO and GDSF
@@ -34,8 +34,8 @@ from cache.suite import run_cache, run_coverage
 from engine.suite import run_engine
 from peers.suite import run_peers
 from results_page import refresh
-from serve.suite import run_serve, tokenizer
 from server import Server, peak_bytes
+from storing.suite import run_serve
 from suite import BINARIES, MIB, ROOT, merge, program, say, steady
 
 # Of the random-weight model: 16 layers, 1,024 wide, 16 heads on 4 of KV.
@@ -47,10 +47,10 @@ def run_transport():
 
 
 @contextlib.contextmanager
-def random_model(*more):
+def random_model():
     with tempfile.TemporaryDirectory(prefix="droidspeak-bench-") as folder:
         arguments = [part for name, value in SHAPE.items() for part in (f"--{name}", str(value))]
-        subprocess.run([BINARIES / "droidspeak-bench", "random-model", "--out", folder, *arguments, *more], check=True)
+        subprocess.run([BINARIES / "droidspeak-bench", "random-model", "--out", folder, *arguments], check=True)
         yield pathlib.Path(folder)
 
 
@@ -66,7 +66,7 @@ def run_engine_on_random_model():
 
 
 def run_serve_on_random_model():
-    with random_model("--tokenizer", tokenizer()) as model:
+    with random_model() as model:
         return run_serve(model)
 
 
