@@ -7,6 +7,8 @@ import pathlib
 import subprocess
 import tempfile
 
+WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # before a command: it ends when we are killed
+
 
 def environment():
     """For programs that run beside a server: libgomp's idle threads would spin on the cores that it, too, needs."""
@@ -19,7 +21,7 @@ class Server:
 
     def __init__(self, binaries, folder, host_pool, transport, spill=False):
         self.spill = tempfile.TemporaryDirectory(prefix="droidspeak-spill-", dir="/var/tmp") if spill else None
-        command = [binaries / "droidspeak-cacheserver", "--json", "--name", "bench", "--listen", "127.0.0.1:0", "--data",
+        command = [*WITH_US, binaries / "droidspeak-cacheserver", "--json", "--name", "bench", "--listen", "127.0.0.1:0", "--data",
                    "127.0.0.1:0", "--admin", "127.0.0.1:0", "--local-socket", folder / "socket", "--host-pool", host_pool,
                    "--transport", transport, "--log-level", "warn", *(["--spill", self.spill.name] if spill else [])]
         self.process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)

@@ -8,13 +8,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace droidspeak {
 namespace {
 
+// Of util-linux. Ends the program with the thread that started it, however that ends; posix_spawn can't ask for that,
+// and fork would copy the pages that devices write to.
+constexpr char kBefore[] = "/usr/bin/setpriv --pdeathsig KILL --";
 constexpr int kStartLimitMs = 60'000;  // generous: sanitizers on a busy machine
 
 // The first line that arrives on `fd`, or nothing when it closes or the limit passes.
@@ -33,6 +38,9 @@ std::string ReadLine(int fd) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(std::vector<std::string> command) {
+  const std::string program = command[0];
+  const std::vector<std::string> before = absl::StrSplit(kBefore, ' ');
+  command.insert(command.begin(), before.begin(), before.end());
   std::vector<char*> argv;
   for (std::string& argument : command) argv.push_back(argument.data());
   argv.push_back(nullptr);
@@ -48,10 +56,10 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(std::vector<st
   close(out[1]);
   const std::string line = error == 0 ? ReadLine(out[0]) : "";
   close(out[0]);
-  if (error != 0) return absl::InternalError(absl::StrCat("cannot start ", command[0], ": error ", error));
+  if (error != 0) return absl::InternalError(absl::StrCat("cannot start ", command[0], ": ", std::strerror(error)));
   child->said_ = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!child->said_.is_object()) {
-    return absl::InternalError(absl::StrCat(command[0], " did not start; it said '", line, "'"));
+    return absl::InternalError(absl::StrCat(program, " did not start; it said '", line, "'"));
   }
   return child;
 }

@@ -13,7 +13,8 @@
 
 namespace droidspeak {
 
-// A process that says on its first line, in JSON, how to reach it. Killed at the end. Not thread-safe.
+// A process that says on its first line, in JSON, how to reach it. Killed with the object, or with the thread that
+// started it. Not thread-safe.
 class ChildProcess {
  public:
   // Returns when it has said that. `command`: the program's path and its arguments.
