@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // droidspeak-cacheserver: keeps the KV and E of models' contexts and gives them to other models.
-#include <pthread.h>
-#include <signal.h>
-
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -10,6 +7,7 @@
 #include "cacheserver/options.h"
 #include "cacheserver/server.h"
 #include "common/base/config.h"
+#include "common/base/end_signals.h"
 #include "common/base/log.h"
 #include "common/base/malloc.h"
 #include "common/base/text.h"
@@ -19,14 +17,6 @@ namespace {
 
 // What requests under way have to end once the server is told to.
 constexpr absl::Duration kGrace = absl::Seconds(8);
-
-sigset_t EndSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  return signals;
-}
 
 void Announce(const droidspeak::ServerOptions& options, const droidspeak::ServerAddresses& addresses, bool json) {
   spdlog::info("{} serves: control {}, data {}, local socket {}, admin {}", options.name, addresses.listen,
@@ -53,23 +43,16 @@ int main(int argc, char** argv) {
   const absl::StatusOr<ServerOptions> options = flags.Check();
   if (!options.ok()) return UsageError(program.app(), std::string(options.status().message()));
 
-  // All threads inherit the mask: the signals wait for sigwait() below.
-  const sigset_t signals = EndSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-
+  EndSignals signals;
   absl::StatusOr<std::unique_ptr<CacheServer>> server = CacheServer::Start(*options);
   if (!server.ok()) {
     std::cerr << program.app().get_name() << ": " << server.status().message() << "\n";
     return absl::IsInvalidArgument(server.status()) ? kExitUsage : kExitFailed;
   }
+  signals.Started();
   Announce(*options, (*server)->addresses(), flags.json());
 
-  int signal_number = 0;
-  sigwait(&signals, &signal_number);
-  spdlog::info("{}: ending; requests under way have {}", signal_number == SIGTERM ? "SIGTERM" : "SIGINT",
-               absl::FormatDuration(kGrace));
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);  // a second one ends it at once
+  spdlog::info("{}: ending; requests under way have {}", signals.Wait(), absl::FormatDuration(kGrace));
   const absl::Status stopped = (*server)->Stop(kGrace);
   if (!stopped.ok()) spdlog::error("the store did not close cleanly: {}", ToStd(stopped.message()));
   return stopped.ok() ? kExitOk : kExitFailed;

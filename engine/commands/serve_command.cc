@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // `droidspeak-engine serve`: answers clients of the OpenAI API.
-#include <pthread.h>
-#include <signal.h>
-
 #include <iostream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/config.h"
+#include "common/base/end_signals.h"
 #include "common/base/log.h"
 #include "common/base/status.h"
 #include "engine/commands/command.h"
@@ -127,14 +125,9 @@ absl::Status Serve::CheckOptions() {
 
 absl::Status Serve::Run() {
   RETURN_IF_ERROR(CheckOptions());
-  // All threads inherit the mask: the signals wait for sigwait() below.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
+  EndSignals signals;
   ASSIGN_OR_RETURN(const std::unique_ptr<Serving> serving, Serving::Start(options_));
+  signals.Started();
   spdlog::info("{} serves on http://{}: up to {} tokens of prompt and answer", serving->served_name(),
                serving->address().ToString(), serving->max_tokens());
   if (json_) {
@@ -143,11 +136,7 @@ absl::Status Serve::Run() {
                                          {"max_tokens", serving->max_tokens()}};
     std::cout << line.dump() << std::endl;
   }
-  int number = 0;
-  sigwait(&signals, &number);
-  spdlog::info("{}: ending; answers under way have {}", number == SIGTERM ? "SIGTERM" : "SIGINT",
-               absl::FormatDuration(kGrace));
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);  // a second one ends it at once
+  spdlog::info("{}: ending; answers under way have {}", signals.Wait(), absl::FormatDuration(kGrace));
   if (!serving->Stop(kGrace)) return absl::DeadlineExceededError("answers under way were cut off");
   return absl::OkStatus();
 }
