@@ -106,6 +106,10 @@ PrefixCache::Found Scheduler::FindPrefix(const ServedSequence& sequence) {
     const int64_t rows = CommonPrefix(absl::MakeConstSpan(other->tokens).subspan(0, other->exact_rows), wanted);
     if (rows > found.rows) found = {.first_slot = other->run.first, .rows = rows};
   }
+  // The block that it ends in is computed whole: a part of it can't be stored, and without it nobody finds what
+  // follows.
+  const NamespaceHandle* const stored = stores_ == nullptr ? nullptr : sequence.request.model->own.For(sequence.reach);
+  if (stored != nullptr) found.rows -= found.rows % stored->layout.block_tokens;
   return found;
 }
 

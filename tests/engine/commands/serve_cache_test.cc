@@ -70,6 +70,21 @@ class ServeCacheTest : public ServeTest {
   const std::unique_ptr<ServerProcess> cache_ = ServerProcess::Start("cache-0").value();
 };
 
+// What two prompts have in common stands in the engine's own memory when the second is read, and ends within a block.
+TEST_F(ServeCacheTest, PromptsThatBeginAlikeAreStoredWithoutAHole) {
+  const std::string second = absl::StrCat("The quick brown fox swims. ", kText);
+  const std::vector<int32_t> a = Encode(kText, true), b = Encode(second, true);
+  ASSERT_NE((std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin()) % kBlockTokens, 0);
+  Serve(WithServers());
+  Ask(kCompletions, Greedy(kText));
+  Ask(kCompletions, Greedy(second));
+  EXPECT_EQ(engine_->Terminate(), 0);
+
+  Serve(WithServers());
+  const auto blocks = (static_cast<int64_t>(b.size()) - 1) / kBlockTokens;
+  EXPECT_EQ(Reuse(Ask(kCompletions, Greedy(second))).at("own_tokens"), blocks * kBlockTokens);
+}
+
 TEST_F(ServeCacheTest, WhatTheBaseModelReadServesThePlanOfTheTunedOneUntilTheServerIsGone) {
   const std::string read = absl::StrCat(kText, " Who keeps the keys?"), prompt = absl::StrCat(kText, " Which layer?");
   const int64_t context = CommonContext(read, prompt);
