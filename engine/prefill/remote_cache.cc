@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/prefill/remote_cache.h"
 
+#include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "common/base/status.h"
@@ -11,6 +13,17 @@ namespace {
 
 // A region that is so many times as large as what is asked for is left to those who need it.
 constexpr uint64_t kMostSurplus = 4;
+// What is kept for the next requests. More is freed, the longest unused first.
+constexpr uint64_t kMostFreeBytes = uint64_t{2} << 30;
+constexpr size_t kMostFree = 64;
+// Regions that a server may still write to. The first of more than these is freed: whoever still writes is cut off.
+constexpr size_t kMostAbandoned = 16;
+
+// Sizes come in four steps to the double: contexts that grow block by block use the same regions.
+uint64_t RoundedUp(uint64_t bytes) {
+  const uint64_t step = std::max<uint64_t>(1, std::bit_floor(bytes) / 4);
+  return (bytes + step - 1) / step * step;
+}
 
 }  // namespace
 
@@ -76,13 +89,25 @@ absl::StatusOr<Staging> RemoteCache::AllocateStaging(uint64_t bytes) {
       return Staging(this, std::move(region));
     }
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<Region> region, client_->AllocateRegion(bytes));
+  ASSIGN_OR_RETURN(std::unique_ptr<Region> region, client_->AllocateRegion(RoundedUp(bytes)));
   return Staging(this, std::move(region));
 }
 
 void RemoteCache::GiveBack(std::unique_ptr<Region> region, bool abandoned) {
+  std::vector<std::unique_ptr<Region>> ended;  // freed without the lock: a server may have to be told
   absl::MutexLock lock(&mutex_);
-  (abandoned ? abandoned_ : free_).push_back(std::move(region));
+  std::vector<std::unique_ptr<Region>>& kept = abandoned ? abandoned_ : free_;
+  kept.push_back(std::move(region));
+  const auto too_many = [&] {
+    if (abandoned) return kept.size() > kMostAbandoned;
+    uint64_t bytes = 0;
+    for (const auto& one : kept) bytes += one->bytes();
+    return kept.size() > 1 && (kept.size() > kMostFree || bytes > kMostFreeBytes);
+  };
+  while (too_many()) {
+    ended.push_back(std::move(kept.front()));
+    kept.erase(kept.begin());
+  }
 }
 
 std::vector<Digest> ChainOf(const NamespaceHandle& ns, absl::Span<const int32_t> tokens) {

@@ -45,7 +45,7 @@ class Staging {
   Staging& operator=(Staging&&) = delete;
 
   [[nodiscard]] const Region& region() const { return *region_; }
-  // A server may still write to it: it is set aside for good instead of being used again.
+  // A server may still write to it: it is not used again.
   void Abandon() { abandoned_ = true; }
 
  private:
@@ -68,7 +68,7 @@ class RemoteCache {
   [[nodiscard]] absl::StatusOr<ModelNamespaces> OpenModel(const std::string& spec, const ModelConfig& config,
                                                           Dtype dtype, int64_t block_tokens);
 
-  // At least `bytes`; registering is slow (pages are touched), so regions are kept and used again.
+  // At least `bytes`; registering is slow (pages are touched), so a bounded number of regions is kept and used again.
   [[nodiscard]] absl::StatusOr<Staging> AllocateStaging(uint64_t bytes);
 
  private:
@@ -77,8 +77,8 @@ class RemoteCache {
 
   const std::unique_ptr<Client> client_;
   absl::Mutex mutex_;
-  std::vector<std::unique_ptr<Region>> free_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::unique_ptr<Region>> abandoned_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Region>> free_ ABSL_GUARDED_BY(mutex_);       // in the order in which they came back
+  std::vector<std::unique_ptr<Region>> abandoned_ ABSL_GUARDED_BY(mutex_);  // the same
 };
 
 // h[1], h[2], ... of the full blocks of `tokens` in the namespace.

@@ -160,6 +160,23 @@ TEST_F(PrefillServerTest, AStagingRingOfOneItemIsEnough) {
   }
 }
 
+// A server takes 256 regions of a client.
+TEST_F(PrefillServerTest, StagingThatIsAlwaysALittleLargerDoesNotUseUpTheRegions) {
+  const NamespaceHandle ns = Open(*LoadTinyModel(Base()));
+  for (uint64_t bytes = 4096; bytes < 400 * 4096; bytes += 4096) {
+    const absl::StatusOr<Staging> staging = cache_->AllocateStaging(bytes);
+    ASSERT_TRUE(staging.ok()) << staging.status();
+    EXPECT_GE(staging->region().bytes(), bytes);
+  }
+  for (int i = 0; i < 300; ++i) {
+    absl::StatusOr<Staging> staging = cache_->AllocateStaging(4096);
+    ASSERT_TRUE(staging.ok()) << staging.status();
+    staging->Abandon();
+  }
+  (void)cache_->client().Coverage(ns, {});  // behind what was said of regions
+  EXPECT_EQ(cache_->client().live_servers(), 1);
+}
+
 TEST_F(PrefillServerTest, AServerKilledDuringAFetchOnlyMovesRowsToTheSuffix) {
   const auto receiver = LoadTinyModel(Tuned()), sender = LoadTinyModel(Base());
   const std::vector<int32_t> tokens = RandomTokens(500, Base().vocab, 11);
