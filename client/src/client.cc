@@ -16,6 +16,8 @@
 #include "common/transport/transport.h"
 
 namespace droidspeak {
+
+static_assert(kMaxBlocksPerRequest == wire::kMaxBlocksPerMessage);
 namespace {
 
 // What this client can use, best first.
@@ -186,9 +188,9 @@ absl::StatusOr<std::unique_ptr<Fetch>> ClientImpl::StartFetch(const NamespaceHan
 }
 
 absl::StatusOr<std::unique_ptr<Store>> ClientImpl::StartStore(const NamespaceHandle& ns, StoreOptions options) {
-  if (options.blocks.empty() || options.blocks.size() > wire::kMaxBlocksPerMessage) {
+  if (options.blocks.empty() || options.blocks.size() > kMaxBlocksPerRequest) {
     return absl::InvalidArgumentError(
-        absl::StrCat(options.blocks.size(), " blocks; expected 1 to ", wire::kMaxBlocksPerMessage));
+        absl::StrCat(options.blocks.size(), " blocks; expected 1 to ", kMaxBlocksPerRequest));
   }
   ASSIGN_OR_RETURN(const std::vector<Share> shares,
                    Divide(ns, options.blocks, options.first_position, options.stripe_key));

@@ -62,9 +62,8 @@ absl::StatusOr<std::vector<PlacedItem>> PlaceItems(const Layout& layout, const s
   if (items.empty() || items.size() > wire::kMaxItemsPerMessage) {
     return absl::InvalidArgumentError(absl::StrCat(items.size(), " items; expected 1 to ", wire::kMaxItemsPerMessage));
   }
-  if (slots.empty() || slots.size() > wire::kMaxBlocksPerMessage) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(slots.size(), " blocks; expected 1 to ", wire::kMaxBlocksPerMessage));
+  if (slots.empty() || slots.size() > kMaxBlocksPerRequest) {
+    return absl::InvalidArgumentError(absl::StrCat(slots.size(), " blocks; expected 1 to ", kMaxBlocksPerRequest));
   }
   const uint32_t largest_slot = *std::max_element(slots.begin(), slots.end());
   std::vector<PlacedItem> placed;

@@ -10,11 +10,11 @@
 
 namespace droidspeak {
 
-FetchRing::FetchRing(Client& client, Staging staging, std::vector<FetchItem> items, absl::Time deadline)
+FetchRing::FetchRing(Client& client, Staging staging, std::vector<FetchItem> items, absl::Duration patience)
     : client_(client),
       staging_(std::move(staging)),
       items_(std::move(items)),
-      deadline_(deadline),
+      patience_(patience),
       offsets_(items_.size(), 0),
       released_(items_.size(), 0),
       batch_of_(items_.size(), -1) {}
@@ -86,10 +86,10 @@ void FetchRing::StartBatch(int begin, int end) {
   options.stripe_key = (*first.chain)[StripeStart(first.first_block)];
   options.slots.resize(first.blocks);
   std::iota(options.slots.begin(), options.slots.end(), 0);
-  options.deadline = std::max(deadline_ - absl::Now(), absl::Milliseconds(1));
+  options.deadline = patience_;
   absl::StatusOr<std::unique_ptr<Fetch>> fetch = client_.StartFetch(*first.ns, std::move(options));
   if (!fetch.ok()) spdlog::warn("fetch: {}", std::string(fetch.status().message()));
-  batches_.push_back({fetch.ok() ? *std::move(fetch) : nullptr, begin});
+  batches_.push_back({fetch.ok() ? *std::move(fetch) : nullptr, begin, absl::Now() + patience_});
 }
 
 Fetch* FetchRing::FetchOf(int index, int* item_in_fetch) const {
@@ -108,7 +108,12 @@ int FetchRing::Ready(int index) {
 int FetchRing::Wait(int index, int blocks) {
   int item = 0;
   Fetch* fetch = FetchOf(index, &item);
-  return fetch == nullptr ? 0 : fetch->Wait(item, blocks, deadline_);
+  return fetch == nullptr ? 0 : fetch->Wait(item, blocks, deadline(index));
+}
+
+absl::Time FetchRing::deadline(int index) const {
+  if (batches_.empty()) return absl::InfinitePast();
+  return started(index) ? batches_[batch_of_[index]].deadline : batches_.back().deadline;
 }
 
 bool FetchRing::Settled(int index, int blocks) {

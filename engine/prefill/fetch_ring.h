@@ -31,7 +31,8 @@ struct FetchItem {
 // called from any thread; Start and Release by one.
 class FetchRing {
  public:
-  FetchRing(Client& client, Staging staging, std::vector<FetchItem> items, absl::Time deadline);
+  // What has not arrived `patience` after it was started is lost.
+  FetchRing(Client& client, Staging staging, std::vector<FetchItem> items, absl::Duration patience);
   // Cancels what is under way. Staging that a server may still write to is not used again.
   ~FetchRing();
   FetchRing(const FetchRing&) = delete;
@@ -50,6 +51,8 @@ class FetchRing {
   [[nodiscard]] int Wait(int index, int blocks);
   // Whether Wait would return at once, of an item that is started.
   [[nodiscard]] bool Settled(int index, int blocks);
+  // After it the item is not waited for any more; that of the last started one for those that still need memory.
+  [[nodiscard]] absl::Time deadline(int index) const;
   // Extents of a started item, block after block.
   [[nodiscard]] std::byte* Data(int index) const { return staging_.region().data() + offsets_[index]; }
 
@@ -62,6 +65,7 @@ class FetchRing {
   struct Batch {
     std::unique_ptr<Fetch> fetch;  // null when it could not be started
     int first_item = 0;
+    absl::Time deadline;
   };
 
   bool Place(int index);  // finds memory for the item
@@ -71,7 +75,7 @@ class FetchRing {
   Client& client_;
   Staging staging_;
   const std::vector<FetchItem> items_;
-  const absl::Time deadline_;
+  const absl::Duration patience_;
   std::vector<int64_t> offsets_;
   std::vector<char> released_;
   std::vector<Batch> batches_;

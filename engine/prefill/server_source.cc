@@ -37,10 +37,14 @@ ServerSource::ServerSource(RemoteCache& cache, ServerSourceOptions options)
     : cache_(cache),
       options_(std::move(options)),
       block_tokens_(BlockTokens(options_)),
-      offered_blocks_(static_cast<int64_t>(options_.tokens.size()) / block_tokens_),
+      offered_blocks_(
+          std::min<int64_t>(static_cast<int64_t>(options_.tokens.size()) / block_tokens_, kMaxBlocksPerRequest)),
       resident_blocks_(options_.resident_tokens / block_tokens_) {
   if (options_.own) own_chain_ = ChainOf(*options_.own, options_.tokens);
   if (options_.sender) sender_chain_ = ChainOf(*options_.sender, options_.tokens);
+  for (std::vector<Digest>* const chain : {&own_chain_, &sender_chain_}) {
+    chain->resize(std::min(chain->size(), kMaxBlocksPerRequest));
+  }
 }
 
 // Own blocks lead: with all layers, those that are in the slab already before all. From the first missing one on the
@@ -98,7 +102,6 @@ std::vector<FetchItem> ServerSource::Items(const Plan& plan) const {
 
 absl::Status ServerSource::Begin(const Plan& plan, const ContextTarget& target) {
   target_ = target;
-  deadline_ = absl::Now() + options_.deadline;
   if (!looked_up_) LookUp(plan);
   std::vector<FetchItem> items = Items(plan);
   if (items.empty()) return absl::OkStatus();
@@ -119,7 +122,7 @@ absl::Status ServerSource::Begin(const Plan& plan, const ContextTarget& target) 
   for (size_t index = 0; index < items.size(); ++index) {
     if (items[index].kind == Kind::kE) e_item_[items[index].layer] = static_cast<int>(index);
   }
-  ring_ = std::make_unique<FetchRing>(cache_.client(), *std::move(staging), std::move(items), deadline_);
+  ring_ = std::make_unique<FetchRing>(cache_.client(), *std::move(staging), std::move(items), options_.deadline);
   ring_->Start();
   return absl::OkStatus();
 }
@@ -162,6 +165,7 @@ at::Tensor ServerSource::E(int64_t layer, int64_t row, int64_t max_rows) {
     return {};
   }
   const int limit = static_cast<int>((tokens_ / block_tokens_) - item.first_block);
+  if (limit <= from) return {};  // while this was waited for, something before it was lost
   const int most = static_cast<int>(std::max<int64_t>(1, max_rows / block_tokens_));
   const int blocks = std::min({there, limit, from + most}) - from;
   if (from + blocks == item.blocks) used_up_e_ = index;
@@ -175,14 +179,14 @@ bool ServerSource::EArrived(int64_t layer, int64_t row) {
   if (ring_ == nullptr || e_item_[layer] < 0) return true;
   const int index = e_item_[layer];
   const int from = static_cast<int>(row / block_tokens_) - ring_->item(index).first_block;
-  return ring_->Settled(index, from + 1) || absl::Now() >= deadline_;
+  return ring_->Settled(index, from + 1) || absl::Now() >= ring_->deadline(index);
 }
 
 bool ServerSource::KvArrived() {
   if (ring_ == nullptr) return true;
   for (int index = 0; index < ring_->items(); ++index) {
     if (done_[index] || ring_->item(index).kind != Kind::kKv) continue;
-    if (!ring_->Settled(index, NeededBlocks(index))) return absl::Now() >= deadline_;
+    if (!ring_->Settled(index, NeededBlocks(index))) return absl::Now() >= ring_->deadline(index);
   }
   return true;
 }

@@ -22,7 +22,7 @@ struct ServerSourceOptions {
   std::optional<NamespaceHandle> sender;  // without it only own blocks are used
   // Leading rows that stand in the target's slots already, the receiver's own, exact in all layers; at most `tokens`.
   int64_t resident_tokens = 0;
-  absl::Duration deadline = absl::Seconds(10);  // from Begin on; what has not arrived by then is lost
+  absl::Duration deadline = absl::Seconds(10);  // of each transfer; what has not arrived by then is lost
   // Staging of a request is at most this, or what its largest item needs.
   int64_t max_staging_bytes = 512 << 20;
 };
@@ -70,7 +70,6 @@ class ServerSource : public ContextSource {
   const int64_t block_tokens_;
   const int64_t offered_blocks_;
   const int64_t resident_blocks_;
-  absl::Time deadline_ = absl::InfiniteFuture();  // since Begin
   std::vector<Digest> own_chain_, sender_chain_;
   ContextTarget target_;
   bool looked_up_ = false;

@@ -77,17 +77,26 @@ void StoreBack::OfferNewBlocks() {
   const int64_t first = std::max(known, options_.first_row / block_tokens_);
   chain_ = ChainOf(options_.ns, tokens_);
   if (!status_.ok() || first >= full) return;
+  for (int64_t begin = first; begin < full; begin += kMaxBlocksPerRequest) {
+    if (absl::Status offered = OfferBlocks(begin, std::min<int64_t>(full, begin + kMaxBlocksPerRequest));
+        !offered.ok()) {
+      return Fail(offered);
+    }
+  }
+}
+
+absl::Status StoreBack::OfferBlocks(int64_t begin, int64_t end) {
   StoreOptions request;
-  request.blocks.assign(chain_.begin() + first, chain_.end());
-  request.parent = first == 0 ? options_.ns.bytes : chain_[first - 1];
-  request.first_position = static_cast<int>(first);
-  request.stripe_key = chain_[StripeStart(static_cast<uint32_t>(first))];
+  request.blocks.assign(chain_.begin() + begin, chain_.begin() + end);
+  request.parent = begin == 0 ? options_.ns.bytes : chain_[begin - 1];
+  request.first_position = static_cast<int>(begin);
+  request.stripe_key = chain_[StripeStart(static_cast<uint32_t>(begin))];
   request.kv = Bits(options_.kv_layers);
   request.e = Bits(options_.e_layers);
-  absl::StatusOr<std::unique_ptr<Store>> store = cache_.client().StartStore(options_.ns, std::move(request));
-  if (!store.ok()) return Fail(store.status());
-  for (int64_t block = first; block < full; ++block) blocks_[block].offer = static_cast<int64_t>(offers_.size());
-  offers_.push_back({*std::move(store), first});
+  ASSIGN_OR_RETURN(std::unique_ptr<Store> store, cache_.client().StartStore(options_.ns, std::move(request)));
+  for (int64_t block = begin; block < end; ++block) blocks_[block].offer = static_cast<int64_t>(offers_.size());
+  offers_.push_back({std::move(store), begin});
+  return absl::OkStatus();
 }
 
 // A block that is still growing is wanted until its offer has been answered.

@@ -72,6 +72,7 @@ class StoreBack : public CaptureSink {
   StoreBack(RemoteCache& cache, StagingSlots slots, Staging staging, int64_t blocks, StoreBackOptions options);
 
   void OfferNewBlocks();
+  [[nodiscard]] absl::Status OfferBlocks(int64_t begin, int64_t end);  // of the chain
   [[nodiscard]] bool Wants(const Block& block, int64_t index) const;
   // Whether rows of the block's layer, of those from `row` on, are to be copied: then it has a slot, for which what is
   // `complete` of the layer may have been sent.

@@ -44,6 +44,9 @@ struct ClientOptions {
   absl::Duration request_timeout = absl::Seconds(2);  // coverage, offers and seals
 };
 
+// Of one fetch or store.
+inline constexpr size_t kMaxBlocksPerRequest = 4096;
+
 // Which layers of a block are there; bit l of word l/64.
 struct BlockCoverage {
   std::array<uint64_t, 4> kv{};
