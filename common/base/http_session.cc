@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/hex.h"
 
 namespace droidspeak {
 namespace {
@@ -29,6 +30,23 @@ constexpr size_t kBufferBytes = 64 * 1024;
 // at once, its system would reset the connection and might lose the answer.
 constexpr size_t kDiscardBytes = 64 * 1024 * 1024;
 constexpr int kDiscardMs = 5000;
+
+// Of a request's target, without its query, percent-decoded; what is no escape stays as it is.
+std::string PathOf(std::string_view target) {
+  target = target.substr(0, target.find('?'));
+  std::string path;
+  for (size_t i = 0; i < target.size(); ++i) {
+    if (target[i] == '%') {
+      if (const absl::StatusOr<std::string> byte = FromHex(target.substr(i + 1, 2)); byte.ok() && byte->size() == 1) {
+        path += *byte;
+        i += 2;
+        continue;
+      }
+    }
+    path += target[i];
+  }
+  return path;
+}
 
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -68,8 +86,7 @@ void HttpSession::OnHeader(const Error& error) {
   version_ = request.version() == 10 ? 10 : 11;
   head_only_ = request.method() == http::verb::head;
   if (error) return OnReadError(error);
-  const std::string target(request.target());
-  path_ = target.substr(0, target.find('?'));
+  path_ = PathOf({request.target().data(), request.target().size()});
   const HttpLimits& limits = sessions_.limits;
   if (const auto refusal = RefusalOf(*parser_, path_, sessions_.routes, limits); refusal.has_value()) {
     // A body that follows is not read: then there is no telling where the next request begins.

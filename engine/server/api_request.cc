@@ -169,6 +169,10 @@ constexpr KnownField kFields[] = {
     // Would change the answer.
     {"logit_bias", kInBoth, nullptr, "[{}]"},
     {"echo", kInCompletions, nullptr, "[false]"},
+    {"repetition_penalty", kInBoth, nullptr, "[1.0]"},
+    {"min_p", kInBoth, nullptr, "[0]"},
+    {"min_tokens", kInBoth, nullptr, "[0]"},
+    {"skip_special_tokens", kInBoth, nullptr, "[true]"},
     {"suffix", kInCompletions, nullptr, "[]"},
     {"tools", kInChat, nullptr, "[[]]"},
     {"tool_choice", kInChat, nullptr, R"(["none", "auto"])"},

@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
 // A character takes at most four tokens of one byte, a joined emoji some ten characters. What is held longer is
-// garbage; without a limit decoding it again with every token would take quadratic time.
+// garbage, or has no text; without a limit decoding it again with every token would take quadratic time.
 constexpr size_t kMaxHeldTokens = 64;
 
 // `text` up to the last character that is not U+FFFD: those at its end may still become characters.
@@ -42,7 +42,11 @@ StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special_token
 absl::StatusOr<std::string> StreamDecoder::Push(int32_t id) {
   window_.push_back(id);
   ASSIGN_OR_RETURN(const std::string text, tokenizer_.Decode(window_, skip_special_tokens_));
-  if (window_.size() - held_from_ >= kMaxHeldTokens && !Unemitted(text, emitted_).empty()) return Finish();
+  if (window_.size() - held_from_ >= kMaxHeldTokens) {
+    if (!Unemitted(text, emitted_).empty()) return Finish();
+    window_.resize(held_from_);  // tokens without text, such as special ones
+    return std::string();
+  }
   const std::string_view settled = Settled(text);
   if (std::string_view(emitted_).starts_with(settled))
     return std::string();  // nothing new, or finished characters turned back

@@ -93,7 +93,9 @@ TEST_F(ServeTest, TheModelOfARequestChoosesAnAdapter) {
   ASSERT_EQ(models.size(), 3u);
   EXPECT_EQ(models.at(0).at("id"), "base");
   EXPECT_EQ(models.at(2).at("id"), "acme/south");
-  EXPECT_EQ(json::parse(Get("/v1/models/acme/south").body).at("id"), "acme/south");
+  for (const char* const path : {"/v1/models/acme/south", "/v1/models/acme%2Fsouth", "/v1/models/%61cme%2fsouth?x=%"}) {
+    EXPECT_EQ(json::parse(Get(path).body).at("id"), "acme/south") << path;
+  }
   std::set<std::string> texts;
   for (const auto& [name, folder] : {std::pair("base", "base"), std::pair("north", "base+north"),
                                      std::pair("acme/south", "base+south"), std::pair("north", "base+north")}) {

@@ -69,7 +69,8 @@ TEST(ApiRequestTest, NullIsAsAbsent) {
 
 TEST(ApiRequestTest, AcceptsWhatOnlyDescribesTheCallerAndDefaultsOfWhatIsNotSupported) {
   const std::string both = R"("user": "u", "metadata": {"a": "b"}, "store": false, "service_tier": "auto",
-      "safety_identifier": "s", "prompt_cache_key": "k", "prompt_cache_retention": "24h", "logit_bias": {}, )";
+      "safety_identifier": "s", "prompt_cache_key": "k", "prompt_cache_retention": "24h", "logit_bias": {},
+      "repetition_penalty": 1.0, "min_p": 0.0, "min_tokens": 0, "skip_special_tokens": true, )";
   EXPECT_EQ(Parsed(kCompletions, both + R"("echo": false, "n": 2, "best_of": 2)").n, 2);
   EXPECT_EQ(Parsed(kCompletions, R"("best_of": 2, "n": 2)").n, 2) << "the order of fields doesn't matter";
   EXPECT_EQ(Parsed(kChat, both + R"("tools": [], "tool_choice": "auto", "parallel_tool_calls": true,
@@ -79,8 +80,14 @@ TEST(ApiRequestTest, AcceptsWhatOnlyDescribesTheCallerAndDefaultsOfWhatIsNotSupp
 }
 
 TEST(ApiRequestTest, RefusesWhatIsNotSupportedByName) {
-  for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
-           {"logit_bias", R"({"5": 1})"}, {"store", "true"}, {"service_tier", R"("flex")"}, {"store", "0"}}) {
+  for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{{"logit_bias", R"({"5": 1})"},
+                                                                                    {"store", "true"},
+                                                                                    {"service_tier", R"("flex")"},
+                                                                                    {"store", "0"},
+                                                                                    {"repetition_penalty", "1.1"},
+                                                                                    {"min_p", "0.1"},
+                                                                                    {"min_tokens", "1"},
+                                                                                    {"skip_special_tokens", "false"}}) {
     for (const Endpoint endpoint : {kCompletions, kChat}) {
       ExpectRefused(endpoint, absl::StrCat("\"", name, "\":", value), name, "expected null or");
     }

@@ -106,6 +106,30 @@ TEST(StreamDecoder, EndlessGarbageIsNotHeldForEver) {
   EXPECT_EQ(pieces.all.size(), 3000U);
 }
 
+TEST(StreamDecoder, TokensWithoutTextAreNotHeldForEver) {
+  const auto tokenizer = LoadData("byte_fallback");
+  const std::vector<int32_t> special = tokenizer->Encode("", true).value();
+  ASSERT_FALSE(special.empty());
+  const std::vector<int32_t> word = tokenizer->Encode("fox", false).value(),
+                             next = tokenizer->Encode("a dog", false).value();
+  for (const size_t before : {size_t{0}, word.size()}) {
+    StreamDecoder few(*tokenizer, true), many(*tokenizer, true);
+    std::string text_after_few, text_after_many;
+    const auto push = [](StreamDecoder& decoder, int32_t id, std::string& text) { text += decoder.Push(id).value(); };
+    for (size_t i = 0; i < before; ++i) {
+      push(few, word[i], text_after_few);
+      push(many, word[i], text_after_many);
+    }
+    push(few, special[0], text_after_few);
+    for (int i = 0; i < 50'000; ++i) push(many, special[0], text_after_many);  // hours, if they were held
+    for (const int32_t id : next) {
+      push(few, id, text_after_few);
+      push(many, id, text_after_many);
+    }
+    EXPECT_EQ(text_after_many + many.Finish().value(), text_after_few + few.Finish().value());
+  }
+}
+
 TEST(StreamDecoder, NegativeIdIsRefused) {
   const auto tokenizer = LoadData("byte_level");
   EXPECT_FALSE(StreamDecoder(*tokenizer, true).Push(-1).ok());
