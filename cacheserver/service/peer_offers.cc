@@ -22,10 +22,6 @@ absl::Status Peer::StartOffer(const wire::OfferRequest& request) {
     return absl::UnavailableError("the server is being drained: it takes no more offers");
   }
   ASSIGN_OR_RETURN(const SessionNamespace* space, FindNamespace(request.namespace_id));
-  if (request.blocks.size() > tuning::kBlocksPerOffer) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("an offer of ", request.blocks.size(), " blocks; at most ", tuning::kBlocksPerOffer));
-  }
   if (offers_.size() >= tuning::kOffersPerConnection ||
       offered_blocks_ + request.blocks.size() > tuning::kOfferedBlocksPerConnection) {
     return absl::ResourceExhaustedError(absl::StrCat("the connection has ", offers_.size(), " offers of ",
@@ -95,18 +91,20 @@ void Peer::EndOfferIfDrained(uint64_t offer_id) {
   const OfferPtr ended = std::move(offer.offer);
   const std::optional<wire::SealRequest> seal = offer.seal;
   const bool cancel = offer.cancel;
-  offered_blocks_ -= offer.hashes.size();
+  const size_t blocks = offer.hashes.size();
   offers_.erase(found);
   if (cancel) Send(wire::Cancelled{offer_id});
   const bool durable = seal.has_value() && seal->durable;
-  context_.store.Seal(ended, durable, [peer = weak_from_this(), inbox = context_.inbox, seal](absl::Status status) {
-    if (!seal.has_value()) return;
-    inbox->Post([peer, seal, status] {
+  const auto on_sealed = [peer = weak_from_this(), inbox = context_.inbox, seal, blocks](const absl::Status& status) {
+    inbox->Post([peer, seal, blocks, status] {
       const std::shared_ptr<Peer> alive = peer.lock();
       if (alive == nullptr) return;
+      alive->offered_blocks_ -= blocks;  // until here: what waits to become durable takes memory, too
+      if (!seal.has_value()) return;
       alive->Send(wire::Sealed{seal->request_id, static_cast<uint32_t>(status.code()), AnswerText(status)});
     });
-  });
+  };
+  context_.store.Seal(ended, durable, on_sealed);
 }
 
 }  // namespace droidspeak

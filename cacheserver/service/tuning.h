@@ -45,8 +45,6 @@ inline constexpr size_t kServerRequests = 16384;
 inline constexpr uint32_t kRetryMs = 20;
 inline constexpr size_t kOffersPerConnection = 1024;
 inline constexpr size_t kOfferedBlocksPerConnection = 65536;
-// An offer's answer has 128 bytes a block and must fit into one message.
-inline constexpr size_t kBlocksPerOffer = 4000;
 
 // What COVERAGE may hold, a connection.
 inline constexpr uint64_t kHoldBytes = 256 << 20;

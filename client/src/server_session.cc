@@ -108,7 +108,10 @@ void ServerSession::Run(const std::stop_token& stop) {
       channel_.Renew();
     } else {
       channel_.Renew();
-      if (!first) spdlog::debug("server {}: {}", address_.host_port, std::string(established.message()));
+      // Connect says what the first attempt met. Of the others, each trouble once.
+      const std::string trouble(established.message());
+      if (!first && trouble != trouble_) spdlog::warn("server {}: {}", address_.host_port, trouble);
+      trouble_ = trouble;
       Retire(established);
     }
     absl::MutexLock lock(&mutex_);
@@ -138,6 +141,14 @@ absl::Status ServerSession::Establish(const std::stop_token& stop) {
 
 absl::Status ServerSession::EstablishOver(const std::vector<std::string>& transports, const std::stop_token& stop) {
   ASSIGN_OR_RETURN(ControlChannel::Opened opened, channel_.OpenSession(transports, connect_timeout_, stop));
+  const absl::Status used = Use(opened, transports, stop);
+  // It would count against the server's limit until its lease is over.
+  if (!used.ok()) channel_.CloseSession(opened.session, kGoodbyeTimeout);
+  return used;
+}
+
+absl::Status ServerSession::Use(ControlChannel::Opened& opened, const std::vector<std::string>& transports,
+                                const std::stop_token& stop) {
   // Here, where nobody else has to wait for a look-up.
   ASSIGN_OR_RETURN(const Transport* const transport, FindTransport(opened.session.transport));
   ASSIGN_OR_RETURN(opened.session.address, transport->Resolve(opened.session.address));

@@ -60,6 +60,9 @@ class ServerSession {
   void Run(const std::stop_token& stop);
   absl::Status Establish(const std::stop_token& stop);
   absl::Status EstablishOver(const std::vector<std::string>& transports, const std::stop_token& stop);
+  // Makes a session of what the server opened for these transports.
+  absl::Status Use(ControlChannel::Opened& opened, const std::vector<std::string>& transports,
+                   const std::stop_token& stop);
   // The transports to offer now.
   std::vector<std::string> Offers(absl::Time now) const;
   absl::Status WaitUntilReady(const std::stop_token& stop);
@@ -86,6 +89,7 @@ class ServerSession {
   // not offered again.
   std::string avoided_;
   absl::Time avoided_until_ = absl::InfinitePast();
+  std::string trouble_;                         // why the last attempt failed
   std::vector<std::shared_ptr<Link>> retired_;  // the session's thread: closed links whose memory may still be touched
 
   std::unique_ptr<Thread> thread_;  // last: it uses all of the above

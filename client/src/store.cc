@@ -201,7 +201,12 @@ absl::Status StoreState::Fill(const std::shared_ptr<StoreState>& self, const std
       share.push_back(blocks[i]);
       share_slots.push_back(slots[i]);
     }
-    if (!share.empty()) FillPart(self, static_cast<int>(part), placed, share, share_slots);
+    const size_t most = wire::kMaxExtentsPerFill / items.size();  // blocks a message
+    for (size_t first = 0; first < share.size(); first += most) {
+      const size_t end = std::min(share.size(), first + most);
+      FillPart(self, static_cast<int>(part), placed, {share.begin() + first, share.begin() + end},
+               {share_slots.begin() + first, share_slots.begin() + end});
+    }
   }
   return absl::OkStatus();
 }

@@ -37,6 +37,47 @@ TEST_P(OneServer, StoredLayersComeBackByteForByte) {
   EXPECT_EQ(*client->FetchE(ns, tokens, 2, absl::MakeSpan(e)), 0) << "E of layer 2 was never stored";
 }
 
+// More extents than a message to the server may have.
+TEST_P(OneServer, AStoreTakesAsManyBlocksAsARequestMayHave) {
+  StartServer("a", {std::string("--transport=") + GetParam(), "--host-pool=256MiB"});
+  const auto client = Connect(GetParam());
+  ASSERT_NE(client, nullptr);
+  Digest weights;
+  weights.bytes.fill(1);
+  const auto layout =
+      Layout::Parse("v1;layers=8;kv_heads=1;head_dim=2;hidden=2;block_tokens=1;kv=fp32;e=fp32;key=pre-rope");
+  ASSERT_TRUE(layout.ok()) << layout.status();
+  const auto ns = client->OpenNamespace(weights, nullptr, *layout);
+  ASSERT_TRUE(ns.ok()) << ns.status();
+  const std::vector<Digest> chain = BlockHashes(ns->bytes, Tokens(*layout, kMaxBlocksPerRequest), 1);
+  const auto region = client->AllocateRegion(kMaxBlocksPerRequest * layout->kv_bytes());
+  ASSERT_TRUE(region.ok()) << region.status();
+  StoreOptions options{.blocks = chain, .parent = ns->bytes, .kv = {0xff}, .e = {0b10}};
+  const auto store = client->StartStore(*ns, options);
+  ASSERT_TRUE(store.ok()) << store.status();
+  std::vector<TransferItem> items;
+  for (int layer = 0; layer < 8; ++layer) {
+    items.push_back({Kind::kKv, layer, region->get(), 0, layout->k_bytes(), layout->kv_bytes()});
+  }
+  items.push_back({Kind::kE, 1, region->get(), 0, 0, layout->e_bytes()});
+  std::vector<int> blocks(kMaxBlocksPerRequest);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  const absl::Status filled = (*store)->Fill(items, blocks, {blocks.begin(), blocks.end()});
+  ASSERT_TRUE(filled.ok()) << filled;
+  const absl::Time limit = absl::Now() + absl::Minutes(1);
+  EXPECT_EQ((*store)->WaitFilled(limit), absl::OkStatus());
+  EXPECT_EQ((*store)->Seal(/*durable=*/false, limit), absl::OkStatus());
+  const auto coverage = client->Coverage(*ns, chain);
+  ASSERT_EQ(coverage.size(), kMaxBlocksPerRequest);
+  for (const BlockCoverage& block : coverage) {
+    ASSERT_EQ(block.kv[0], 0xffu);
+    ASSERT_EQ(block.e[0], 0b10u);
+  }
+
+  options.blocks.push_back(chain.back());
+  EXPECT_TRUE(absl::IsInvalidArgument(client->StartStore(*ns, options).status()));
+}
+
 TEST_P(OneServer, CoverageNamesStoredLayersOnly) {
   StartServer("a", {std::string("--transport=") + GetParam()});
   const auto client = Connect(GetParam());

@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "common/key/placement.h"
 #include "tests/client/client_fixture.h"
+#include "tests/support/http_get.h"
 
 namespace droidspeak {
 namespace {
@@ -103,6 +104,7 @@ TEST_F(Cluster, AnotherNameIsRefused) {
   const auto client = Client::Connect(options);
   EXPECT_TRUE(absl::IsFailedPrecondition(client.status())) << client.status();
   EXPECT_THAT(std::string(client.status().message()), HasSubstr("calls itself 'cache-0'; expected 'cache-9'"));
+  EXPECT_EQ(MetricOf(servers_[0]->admin(), "droidspeak_sessions"), 0) << "what can't be used is given back";
 }
 
 TEST_F(Cluster, UnreachableServerIsNamedWhenThereIsNoOther) {
