@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cacheserver/options.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,7 @@ namespace {
 
 constexpr size_t kMaxNameBytes = 253;
 constexpr uint64_t kMinHostPoolBytes = 16 << 20;
+constexpr uint64_t kMinSpillBytes = 64 << 20;  // several of the files that compactions rewrite
 
 absl::Status CheckName(const std::string& name) {
   if (!name.empty() && name.size() <= kMaxNameBytes && name.find_first_of("=, \t\n") == std::string::npos) {
@@ -123,8 +125,18 @@ absl::StatusOr<ServerOptions> ServerFlags::Check() const {
     return absl::InvalidArgumentError(
         absl::StrCat("--host-pool ", options.host_pool_bytes, ": expected at least 16MiB"));
   }
-  if (options.default_ttl == absl::ZeroDuration()) {
-    return absl::InvalidArgumentError("--default-ttl 0: expected a time in which blocks can be read");
+  if (options.default_ttl < absl::Seconds(1)) {
+    return absl::InvalidArgumentError(absl::StrCat("--default-ttl ", absl::FormatDuration(options.default_ttl),
+                                                   ": expected at least 1s, in which blocks can be read"));
+  }
+  if (options.spill_limit_bytes < kMinSpillBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--spill-limit ", options.spill_limit_bytes, ": expected at least 64MiB"));
+  }
+  if (options.advertise.find_first_of(" \t,=/[]") != std::string::npos ||
+      std::count(options.advertise.begin(), options.advertise.end(), ':') == 1) {  // an IPv6 address has more
+    return absl::InvalidArgumentError(
+        absl::StrCat("--advertise '", options.advertise, "': expected a host without a port"));
   }
   return options;
 }

@@ -23,10 +23,6 @@ bool EqualKeys(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-absl::Time SteadyNow() {
-  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
-
 Session::Session(uint64_t id, std::string key, Identity identity, uint32_t tenant, const Quota& quota,
                  absl::Time expiry)
     : id_(id), key_(std::move(key)), identity_(std::move(identity)), tenant_(tenant), quota_(quota), expiry_(expiry) {}

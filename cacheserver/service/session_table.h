@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "cacheserver/quota.h"
 #include "cacheserver/service/identity.h"
+#include "common/base/steady_now.h"
 #include "common/key/digest.h"
 #include "common/key/layout.h"
 #include "common/transport/hello.h"
@@ -119,8 +120,5 @@ class SessionTable {
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<uint64_t, std::shared_ptr<Session>> sessions_ ABSL_GUARDED_BY(mutex_);
 };
-
-// The steady clock as an absl::Time: for leases and deadlines only, its epoch means nothing.
-absl::Time SteadyNow();
 
 }  // namespace droidspeak

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
+#include "common/base/steady_now.h"
 
 namespace droidspeak {
 namespace {
@@ -31,15 +31,15 @@ void Compactor::NoteRemoval() {
 }
 
 bool Compactor::AwaitRoom(uint64_t bytes) {
-  const absl::Time limit = absl::Now() + kPatience;
-  while (!core_->disk()->HasRoom(bytes) && absl::Now() < limit) {
+  const absl::Time limit = SteadyNow() + kPatience;
+  while (!core_->disk()->HasRoom(bytes) && SteadyNow() < limit) {
     absl::MutexLock lock(&mutex_);
     if (stopping_ || core_->closing) return false;
     due_ = urgent_ = true;
     // One that is running may have begun before something was removed.
     const uint64_t enough = rounds_ + (running_ ? 2 : 1);
     const auto done = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return rounds_ >= enough || stopping_; };
-    mutex_.AwaitWithDeadline(absl::Condition(&done), limit);
+    mutex_.AwaitWithTimeout(absl::Condition(&done), limit - SteadyNow());
   }
   return core_->disk()->HasRoom(bytes);
 }

@@ -42,7 +42,7 @@ uint32_t StoreCore::WallSeconds() const {
 
 uint32_t StoreCore::NewExpiry() {
   if (options_.default_ttl == absl::InfiniteDuration()) return 0;
-  const int64_t seconds = WallSeconds() + absl::ToInt64Seconds(options_.default_ttl);
+  const int64_t seconds = WallSeconds() + absl::ToInt64Seconds(absl::Ceil(options_.default_ttl, absl::Seconds(1)));
   const auto expiry = static_cast<uint32_t>(std::min<int64_t>(seconds, UINT32_MAX));
   NoteExpiry(expiry);
   return expiry;

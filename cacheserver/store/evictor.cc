@@ -4,9 +4,9 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/base/bytes.h"
 #include "common/base/status.h"
+#include "common/base/steady_now.h"
 
 namespace droidspeak {
 namespace {
@@ -103,10 +103,10 @@ bool Evictor::LookAgain(EvictionPlan& plan, bool demotes, const TenantEntry* ten
 uint64_t Evictor::EvictOneFromHost(const TenantEntry* tenant) {
   EvictionPlan& plan = PlanOf(Tier::kHost, tenant);
   // A tenant that asks for more than it can have must not keep this thread looking through everybody's blocks.
-  if (tenant != nullptr && absl::Now() < TenantPlanOf(Tier::kHost, *tenant).pointless_until) return 0;
+  if (tenant != nullptr && SteadyNow() < TenantPlanOf(Tier::kHost, *tenant).pointless_until) return 0;
   for (int looks = 0;;) {
     if (plan.empty() && !LookAgain(plan, DiskWorks(), tenant, looks)) {
-      if (tenant != nullptr) TenantPlanOf(Tier::kHost, *tenant).pointless_until = absl::Now() + kPointless;
+      if (tenant != nullptr) TenantPlanOf(Tier::kHost, *tenant).pointless_until = SteadyNow() + kPointless;
       return 0;
     }
     while (const std::optional<EvictionCandidate> victim = plan.Next()) {
@@ -167,7 +167,6 @@ absl::Status Evictor::WriteNamespaceOnce(uint32_t namespace_id) {
 }
 
 bool Evictor::CollectSpill(const Block& block, const std::array<wire::LayerBits, 2>& layers, SpillWork& work) {
-  work.row = RowOf(block);
   for (Kind kind : kKinds) {
     const uint64_t extent_bytes = core_->ExtentBytes(block, kind);
     ForEachLayer(kind, layers[static_cast<size_t>(kind)], [&](ExtentSelector extent) {
@@ -183,6 +182,14 @@ bool Evictor::CollectSpill(const Block& block, const std::array<wire::LayerBits,
   return block.linked;
 }
 
+// Of now: a loader may have found something of the block to be corrupt since it was looked at.
+BlockRow Evictor::RowWith(const Block& block, absl::Span<const RocksdbTier::ExtentWrite> writes) {
+  const Index::Locked shard = core_->index().Lock(block.key);
+  BlockRow row = RowOf(block);
+  for (const RocksdbTier::ExtentWrite& write : writes) row.Add(write.extent, write.checksum);
+  return row;
+}
+
 absl::Status Evictor::WriteSpill(Block* block, SpillWork& work) {
   RETURN_IF_ERROR(WriteNamespaceOnce(block->namespace_id));
   for (size_t first = 0; first < work.writes.size();) {
@@ -191,12 +198,11 @@ absl::Status Evictor::WriteSpill(Block* block, SpillWork& work) {
     uint64_t bytes = 0;
     for (; first + count < work.writes.size() && (count == 0 || bytes < kMostWriteBytes); ++count) {
       bytes += work.writes[first + count].bytes;
-      work.row.Add(work.writes[first + count].extent, work.writes[first + count].checksum);
     }
     const absl::Span<const RocksdbTier::ExtentWrite> piece(work.writes.data() + first, count);
     // Else it is refused. For each piece: a compaction holds its old files and its new ones for a while.
     (void)compactor_->AwaitRoom(bytes);
-    RETURN_IF_ERROR(core_->disk()->Write(work.row, piece));
+    RETURN_IF_ERROR(core_->disk()->Write(RowWith(*block, piece), piece));
     first += count;
 
     Index::Locked shard = core_->index().Lock(block->key);

@@ -104,12 +104,13 @@ class Evictor {
   // Makes `bytes` fit in the budget on disk, and in the tenant's quota.
   absl::Status MakeRoomOnDisk(const TenantEntry& tenant, uint64_t bytes);
   struct SpillWork {
-    BlockRow row;  // as it is on disk
     std::vector<RocksdbTier::ExtentWrite> writes;
     uint64_t bytes = 0;
   };
   // What of these layers is on host only. False if the block was removed.
   bool CollectSpill(const Block& block, const std::array<wire::LayerBits, 2>& layers, SpillWork& work);
+  // Of the block on disk, with what is about to be written.
+  BlockRow RowWith(const Block& block, absl::Span<const RocksdbTier::ExtentWrite> writes);
   // Writes the block's extents in pieces of bounded size; marks what is on disk.
   absl::Status WriteSpill(Block* block, SpillWork& work);
   bool DiskWorks() const;

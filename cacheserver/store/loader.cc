@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
+#include "common/base/text.h"
 
 namespace droidspeak {
 namespace {
@@ -135,7 +137,25 @@ void Loader::AwaitStaging(Task task) {
   });
 }
 
+// The disk's trouble, which passes, or the extent's, which doesn't: then it is dropped, so that it can be filled again.
+absl::Status Loader::Judge(const Task& task, absl::Status failed) {
+  switch (failures_.Note(task.block->key, task.extent, core_->Now())) {
+    case ReadFailures::Verdict::kNew:
+      core_->disk()->Degrade(failed);
+      break;
+    case ReadFailures::Verdict::kAgain:
+      break;
+    case ReadFailures::Verdict::kLost:
+      spdlog::error("an extent of block {} can't be read and is given up: {}", task.block->key.hash.Hex(),
+                    ToStd(failed.message()));
+      return absl::NotFoundError(failed.message());
+  }
+  return failed;
+}
+
 void Loader::Finish(Task& task, absl::Status read) {
+  if (absl::IsUnavailable(read)) read = Judge(task, std::move(read));
+  if (read.ok()) failures_.Forget(task.block->key, task.extent);
   if (!read.ok()) {
     if (!absl::IsUnavailable(read)) DropCorrupt(task, read);
     FreeBuffer(task);

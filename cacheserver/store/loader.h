@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "cacheserver/store/core.h"
+#include "cacheserver/store/read_failures.h"
 #include "common/base/thread.h"
 
 namespace droidspeak {
@@ -51,6 +52,7 @@ class Loader {
   void Finish(Task& task, absl::Status read);
   void AwaitStaging(Task task);
   void End(const Task& task, absl::StatusOr<HostExtent> result);
+  [[nodiscard]] absl::Status Judge(const Task& task, absl::Status failed);
   void DropCorrupt(const Task& task, const absl::Status& status);
   void FreeBuffer(const Task& task);
 
@@ -60,6 +62,7 @@ class Loader {
   absl::Mutex mutex_;
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  ReadFailures failures_;
   std::vector<std::unique_ptr<Thread>> threads_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/base/steady_now.h"
 #include "common/base/text.h"
 
 namespace droidspeak {
@@ -107,9 +108,9 @@ void Maintenance::Run() {
     if (stopping) return Fail(work);
     absl::Status changes_written = evictor_.ProcessRemovals();
     changes_written.Update(evictor_.ProcessPins());
-    if (draining || absl::Now() >= next_period) {
+    if (draining || SteadyNow() >= next_period) {
       Periodic();
-      next_period = absl::Now() + kPeriod;
+      next_period = SteadyNow() + kPeriod;
     }
     for (Allocation& allocation : work.allocations) {
       allocation.done(evictor_.AllocateEvicting(*allocation.tenant, allocation.bytes));
@@ -150,9 +151,9 @@ void Maintenance::RecoverDisk() {
 }
 
 void Maintenance::MakeRoomForLoads(uint64_t bytes) {
-  if (absl::Now() < room_pointless_until_ || core_->pool().slots().CanAllocate(bytes)) return;
+  if (SteadyNow() < room_pointless_until_ || core_->pool().slots().CanAllocate(bytes)) return;
   evictor_.FreeHost(bytes);
-  if (!core_->pool().slots().CanAllocate(bytes)) room_pointless_until_ = absl::Now() + kPointless;
+  if (!core_->pool().slots().CanAllocate(bytes)) room_pointless_until_ = SteadyNow() + kPointless;
 }
 
 void Maintenance::SpillOffer(DurableSeal& seal) {

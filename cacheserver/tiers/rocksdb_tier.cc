@@ -314,7 +314,7 @@ absl::Status RocksdbTier::Read(const BlockKey& block, ExtentSelector extent, uin
   options.verify_checksums = false;  // of blobs: ours covers the identity as well; keys are cached, blobs are not
   rocksdb::PinnableSlice value;
   const rocksdb::Status read = db_->Get(options, extents_, ToSlice(ExtentKey(block, extent)), &value);
-  if (!read.ok()) return Failed(FromRocksdb(read, "reading an extent"));
+  if (!read.ok()) return FromRocksdb(read, "reading an extent");
   const std::optional<ExtentHeader> header = ExtentHeader::Decode(ToView(value));
   if (!header || header->block != block || header->extent != extent || header->bytes != destination.size() ||
       header->checksum != checksum) {

@@ -76,7 +76,8 @@ class RocksdbTier {
   [[nodiscard]] absl::Status Sync();
 
   // Reads an extent into `destination` and verifies header, identity and bytes against `checksum`. NOT_FOUND: not
-  // there; DATA_LOSS: not what was written; UNAVAILABLE: I/O error.
+  // there; DATA_LOSS: not what was written; UNAVAILABLE: I/O error, of this
+  // extent or of the disk.
   [[nodiscard]] absl::Status Read(const BlockKey& block, ExtentSelector extent, uint64_t checksum,
                                   absl::Span<std::byte> destination);
 
@@ -92,8 +93,9 @@ class RocksdbTier {
   absl::Status Compact(double share, std::atomic<bool>& cancelled);
 
   uint64_t lost_rows() const { return lost_rows_; }
-  // Why writes or reads fail, if they do. Cleared by the next that succeeds after TryRecover().
+  // Why it does not work, if it does not: a write failed, or the caller says so of a read. Cleared by TryRecover().
   std::optional<std::string> degraded() const;
+  void Degrade(const absl::Status& status);
   // Tries to get out of a background error (disk full, I/O). OK when there is none.
   absl::Status TryRecover();
 
@@ -109,7 +111,6 @@ class RocksdbTier {
   absl::Status Apply(rocksdb::WriteBatch& batch);
   // Notes a failure of the disk, and returns it; a corrupt extent is none.
   absl::Status Failed(absl::Status status);
-  void Degrade(const absl::Status& status);
 
   const RocksdbTierOptions options_;
   std::shared_ptr<Listener> listener_;

@@ -163,6 +163,39 @@ TEST_F(RecoveryTest, ReadErrorsAreMissesAndDegradeTheTier) {
   EXPECT_EQ(CountExact(store, chain), 4 * kExtentsABlock);
 }
 
+// A bad sector: its block would stay where it is, unreadable, as long as it is believed to be there.
+TEST_F(RecoveryTest, WhatCannotBeReadForLongIsGivenUpAndMayBeFilledAgain) {
+  FakeClock clock;
+  auto system = std::make_shared<FaultyFileSystem>();
+  const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(system);
+  StoreOptions options = Options();
+  options.env = env.get();
+  options.clock = clock.clock();
+  TestStore store(options);
+  const Chain chain(1, 2);
+  ASSERT_TRUE(store.FillAll(chain, true).ok());
+  store.Restart();
+  const Digest& block = chain.offered[0].hash;
+  constexpr ExtentSelector kKv0{Kind::kKv, 0};
+  const auto fail_to_read = [&] {
+    system->reads_fail = true;
+    EXPECT_FALSE(store.Read(block, kKv0).has_value());
+    system->reads_fail = false;
+  };
+  fail_to_read();
+  EXPECT_TRUE(store->degraded().has_value());
+  store->Drain();
+  clock.Advance(absl::Seconds(30));
+  fail_to_read();
+  EXPECT_FALSE(store->degraded().has_value()) << "one extent that stays unreadable must not keep others from the disk";
+  EXPECT_EQ(store.Extents(Tier::kRocksdb), 2 * kExtentsABlock);
+  clock.Advance(absl::Seconds(31));
+  fail_to_read();
+  EXPECT_EQ(store.Extents(Tier::kRocksdb), 2 * kExtentsABlock - 1);
+  ASSERT_TRUE(store.FillAll(chain).ok());
+  EXPECT_EQ(CountExact(store, chain), 2 * kExtentsABlock);
+}
+
 TEST_F(RecoveryTest, SlowDiskDelaysItsOwnReadersOnly) {
   auto system = std::make_shared<FaultyFileSystem>();
   const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(system);
