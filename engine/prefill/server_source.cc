@@ -25,13 +25,22 @@ bool HasAll(const std::array<uint64_t, 4>& have, const std::vector<int64_t>& lay
                      [&](int64_t layer) { return (have[layer / 64] >> (layer % 64) & 1) != 0; });
 }
 
+}  // namespace
+
 std::vector<int64_t> AllLayers(int64_t layers) {
   std::vector<int64_t> all(layers);
   for (int64_t layer = 0; layer < layers; ++layer) all[layer] = layer;
   return all;
 }
 
-}  // namespace
+int64_t EndOfCovered(absl::Span<const BlockCoverage> blocks, int64_t from, const std::vector<int64_t>& kv_layers,
+                     const std::vector<int64_t>& e_layers) {
+  while (from < static_cast<int64_t>(blocks.size()) && HasAll(blocks[from].kv, kv_layers) &&
+         HasAll(blocks[from].e, e_layers)) {
+    ++from;
+  }
+  return from;
+}
 
 ServerSource::ServerSource(RemoteCache& cache, ServerSourceOptions options)
     : cache_(cache),
@@ -53,21 +62,13 @@ void ServerSource::LookUp(const Plan& plan) {
   looked_up_ = true;
   int64_t block = resident_blocks_;
   if (options_.own && block < offered_blocks_) {
-    const std::vector<int64_t> all = AllLayers(plan.layers());
-    const std::vector<BlockCoverage> own = cache_.client().Coverage(*options_.own, own_chain_);
-    while (block < static_cast<int64_t>(own.size()) && HasAll(own[block].kv, all) &&
-           HasAll(own[block].e, options_.own_e_layers)) {
-      ++block;
-    }
+    block = EndOfCovered(cache_.client().Coverage(*options_.own, own_chain_), block, AllLayers(plan.layers()),
+                         options_.own_e_layers);
   }
   own_tokens_ = block * block_tokens_;
   if (options_.sender && !plan.is_full() && block < offered_blocks_) {
-    const std::vector<int64_t> kv_layers = plan.kv_layers(), e_layers = plan.e_layers();
-    const std::vector<BlockCoverage> sender = cache_.client().Coverage(*options_.sender, sender_chain_);
-    while (block < static_cast<int64_t>(sender.size()) && HasAll(sender[block].kv, kv_layers) &&
-           HasAll(sender[block].e, e_layers)) {
-      ++block;
-    }
+    block = EndOfCovered(cache_.client().Coverage(*options_.sender, sender_chain_), block, plan.kv_layers(),
+                         plan.e_layers());
     if (block < offered_blocks_) loss_ = "missing";
   }
   tokens_ = block * block_tokens_;

@@ -27,6 +27,12 @@ struct ServerSourceOptions {
   int64_t max_staging_bytes = 512 << 20;
 };
 
+[[nodiscard]] std::vector<int64_t> AllLayers(int64_t layers);
+
+// The first block of `blocks` from `from` on that lacks any of these layers.
+[[nodiscard]] int64_t EndOfCovered(absl::Span<const BlockCoverage> blocks, int64_t from,
+                                   const std::vector<int64_t>& kv_layers, const std::vector<int64_t>& e_layers);
+
 // Looks up coverage, then fetches in the order of use: own KV of recomputed layers, E, KV in layer order. An arrival
 // pass verifies, rotates and places on all cores, in the thread of the forward, between its steps and where it waits.
 // Not thread-safe.

@@ -6,11 +6,21 @@
 
 #include "absl/status/status.h"
 #include "common/base/log.h"
+#include "common/base/steady_now.h"
 #include "common/base/text.h"
 #include "engine/model/torch_types.h"
 #include "engine/tokenizer/compare.h"
 
 namespace droidspeak {
+namespace {
+
+// Between prompts that are computed although their rows are there: servers that can't keep them must not cost more.
+constexpr absl::Duration kBetweenRepairs = absl::Seconds(30);
+// What is missing for less is perhaps still being stored.
+constexpr absl::Duration kMissingFor = absl::Seconds(5);
+constexpr size_t kMostMissing = 4096;
+
+}  // namespace
 
 ContextOpener::ContextOpener(RemoteCache& cache, int64_t layers, std::vector<int64_t> own_e_layers,
                              std::vector<ContextSender> senders)
@@ -67,6 +77,7 @@ void ContextOpener::Answer(Request& request) {
     return absl::OkStatus();
   });
   if (!status.ok()) spdlog::warn("{}", ToStd(status.message()));
+  if (!status.ok()) opened.resident_tokens = request.resident_tokens;
   request.done(std::move(opened));
 }
 
@@ -89,10 +100,36 @@ std::unique_ptr<ServerSource> ContextOpener::LookUp(const Request& request, cons
   return source;
 }
 
+// What is read often stays in the slab, so that it would never be computed again, and other models never find it again,
+// when a server that has lost it comes back.
+int64_t ContextOpener::ResidentTokens(const Request& request) {
+  const NamespaceHandle* const own = request.own->For(request.reach);
+  Client& client = cache_.client();
+  if (own == nullptr || SteadyNow() < next_repair_ || client.live_servers() < client.servers()) {
+    return request.resident_tokens;
+  }
+  const int64_t block_tokens = own->layout.block_tokens, blocks = request.resident_tokens / block_tokens;
+  if (blocks == 0) return request.resident_tokens;
+  const std::vector<Digest> chain =
+      ChainOf(*own, absl::MakeConstSpan(request.tokens).subspan(0, blocks * block_tokens));
+  const int64_t stored = EndOfCovered(client.Coverage(*own, chain), 0, AllLayers(full_.layers()), own_e_layers_);
+  if (stored == blocks) return request.resident_tokens;
+  const absl::Time now = SteadyNow();
+  if (missing_since_.size() >= kMostMissing) missing_since_.clear();
+  const auto [missing, is_new] = missing_since_.try_emplace(chain[stored], now);
+  if (is_new || now - missing->second < kMissingFor) return request.resident_tokens;
+  missing_since_.erase(missing);
+  next_repair_ = now + kBetweenRepairs;
+  return stored * block_tokens;
+}
+
 // Of the senders the one whose cache reaches furthest; the first of equals. None when the model's own reaches as far.
-OpenedContext ContextOpener::OpenNow(const Request& request) {
+OpenedContext ContextOpener::OpenNow(Request& request) {
+  const int64_t reliable = ResidentTokens(request);
+  if (reliable < request.resident_tokens) request.use_senders = false;  // these rows are to be exact, as they are now
+  request.resident_tokens = reliable;
   std::unique_ptr<ServerSource> best = LookUp(request, nullptr);
-  OpenedContext opened;
+  OpenedContext opened{.resident_tokens = request.resident_tokens};
   int64_t tokens = best == nullptr ? 0 : best->tokens();
   for (const ContextSender& sender : senders_) {
     if (!request.use_senders || sender.plan.is_full()) continue;
@@ -102,11 +139,11 @@ OpenedContext ContextOpener::OpenNow(const Request& request) {
     best = std::move(candidate);
     opened.sender = &sender;
   }
-  if (best == nullptr || tokens == 0) return {};
+  if (best == nullptr || tokens == 0) return opened;
   const absl::Status begun = best->Begin(opened.sender == nullptr ? full_ : opened.sender->plan, request.target);
   if (!begun.ok()) {
     spdlog::warn("a context can't be fetched: {}", ToStd(begun.message()));
-    return {};
+    return {.resident_tokens = request.resident_tokens};
   }
   if (best->tokens() == best->own_tokens()) opened.sender = nullptr;  // no memory to fetch into
   opened.source = std::move(best);

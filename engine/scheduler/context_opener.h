@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "common/base/thread.h"
 #include "engine/prefill/context_source.h"
 #include "engine/prefill/remote_cache.h"
@@ -29,6 +31,9 @@ struct ContextSender {
 
 // A context on its way.
 struct OpenedContext {
+  // Of the rows that stand in the target, the leading ones to use: those behind are computed again, since the servers
+  // have lost them and it is by being computed that they are stored.
+  int64_t resident_tokens = 0;
   std::unique_ptr<ContextSource> source;  // begun; null when the servers have nothing that is of use
   const ContextSender* sender = nullptr;  // null: only the model's own blocks are used, and the plan is full
 };
@@ -64,12 +69,17 @@ class ContextOpener {
   void Answer(Request& request);
   // Looked up, with `sender` or, null, without any; null when nothing of the sequence is cached.
   [[nodiscard]] std::unique_ptr<ServerSource> LookUp(const Request& request, const ContextSender* sender);
-  [[nodiscard]] OpenedContext OpenNow(const Request& request);
+  [[nodiscard]] OpenedContext OpenNow(Request& request);
+  // Of request.resident_tokens, those to use.
+  [[nodiscard]] int64_t ResidentTokens(const Request& request);
 
   RemoteCache& cache_;
   const Plan full_;
   const std::vector<int64_t> own_e_layers_;
   const std::vector<ContextSender> senders_;
+  // The thread's.
+  absl::flat_hash_map<Digest, absl::Time> missing_since_;  // the first block that servers lack of a sequence
+  absl::Time next_repair_ = absl::InfinitePast();
   absl::Mutex mutex_;
   std::deque<Request> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<ContextSource>> closing_ ABSL_GUARDED_BY(mutex_);

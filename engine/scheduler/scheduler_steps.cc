@@ -97,6 +97,8 @@ void Scheduler::TakeContext(ServedSequence& sequence, OpenedContext context) {
   sequence.state = State::kPrefilling;
   sequence.sender = context.sender;
   sequence.source = std::move(context.source);
+  sequence.repairs = context.resident_tokens < sequence.exact_rows;
+  sequence.rows = sequence.exact_rows = std::min(sequence.exact_rows, context.resident_tokens);
   // A sender's rows replace resident ones from the block on in which those end.
   if (sequence.source != nullptr) {
     sequence.rows = sequence.exact_rows = std::min(sequence.exact_rows, sequence.source->own_tokens());
@@ -133,6 +135,7 @@ bool Scheduler::is_decoding() const {
 
 // By now the slab may have more of the prompt than the servers.
 void Scheduler::ReuseResident(ServedSequence& sequence) {
+  if (sequence.repairs) return;
   const PrefixCache::Found found = FindPrefix(sequence);
   const int64_t of_source = sequence.source == nullptr ? 0 : sequence.source->tokens();
   if (found.rows > sequence.exact_rows && found.rows >= of_source) {

@@ -46,6 +46,7 @@ struct ServedSequence {
   SlotRun run;             // of the slab; none while waiting
   int64_t rows = 0;        // leading rows that are in their slots
   int64_t exact_rows = 0;  // of those, the model's own
+  bool repairs = false;    // the servers lack rows that the slab has: they are computed again, and so stored
   std::shared_ptr<const Rope> rope;
 
   const ContextSender* sender = nullptr;  // whose cache is used; null: none, and the plan is full

@@ -2,12 +2,14 @@
 // `serve` with a real cache server: engines of two models that read the same text.
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "tests/engine/commands/engine_program.h"
 #include "tests/engine/commands/serve_fixture.h"
@@ -67,7 +69,7 @@ class ServeCacheTest : public ServeTest {
     EXPECT_EQ(TextOf(answer), expected.at("text").get<std::string>());
   }
 
-  const std::unique_ptr<ServerProcess> cache_ = ServerProcess::Start("cache-0").value();
+  std::unique_ptr<ServerProcess> cache_ = ServerProcess::Start("cache-0").value();
 };
 
 // What two prompts have in common stands in the engine's own memory when the second is read, and ends within a block.
@@ -83,6 +85,27 @@ TEST_F(ServeCacheTest, PromptsThatBeginAlikeAreStoredWithoutAHole) {
   Serve(WithServers());
   const auto blocks = (static_cast<int64_t>(b.size()) - 1) / kBlockTokens;
   EXPECT_EQ(Reuse(Ask(kCompletions, Greedy(second))).at("own_tokens"), blocks * kBlockTokens);
+}
+
+// The prompt stays in the engine's own memory; other engines would never find it again.
+TEST_F(ServeCacheTest, WhatAServerLostIsComputedAndStoredAgain) {
+  const std::string secret = Path("secret");
+  std::ofstream(secret) << "0123456789abcdef";
+  std::filesystem::permissions(secret, std::filesystem::perms::owner_read);
+  const auto start = [&](const std::string& address) {
+    cache_.reset();
+    cache_ = ServerProcess::Start("cache-0", {"--cluster-secret-file=" + secret, "--listen=" + address}).value();
+  };
+  start("127.0.0.1:0");
+  Serve(WithServers());
+  Ask(kCompletions, Greedy(kText));
+  start(std::string(cache_->listen()));
+  const auto blocks = (static_cast<int64_t>(Encode(kText, true).size()) - 1) / kBlockTokens;
+  const absl::Time limit = absl::Now() + absl::Minutes(2);
+  while (Reuse(Ask(kCompletions, Greedy(kText))).at("own_tokens") != 0) ASSERT_LT(absl::Now(), limit);
+  EXPECT_EQ(engine_->Terminate(), 0);
+  Serve(WithServers());
+  EXPECT_EQ(Reuse(Ask(kCompletions, Greedy(kText))).at("own_tokens"), blocks * kBlockTokens);
 }
 
 TEST_F(ServeCacheTest, WhatTheBaseModelReadServesThePlanOfTheTunedOneUntilTheServerIsGone) {
