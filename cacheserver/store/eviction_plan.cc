@@ -47,7 +47,8 @@ void EvictionPlan::Make(StoreCore& core, bool demotes, Reach reach, const Tenant
     for (Kind kind : kKinds) {
       for (uint32_t group = 0; group < block->groups(); ++group) {
         uint32_t& last_use = block->last_use(kind, group);
-        bool held = block->references > 0 || block->pins > 0;
+        // A pinned block may move down: what is pinned must not keep all others out of memory.
+        bool held = block->references > 0 || (block->pins > 0 && !demotes);
         if (!Matters(*block, tier_, demotes, kind, group, held)) continue;
         if (last_use > index.CurrentTick()) last_use = start - 1;  // a tick from before Age()
         // Used while we look: what we see of its chain may be torn.

@@ -29,7 +29,7 @@ wire::LayerBits GroupLayers(uint8_t bits, uint32_t group) {
 // The victim's block if it may still go.
 Block* FindVictim(const Index::Locked& shard, const EvictionCandidate& victim) {
   Block* block = shard.Find(victim.block);
-  if (block == nullptr || block->references > 0 || block->pins > 0) return nullptr;
+  if (block == nullptr || block->references > 0) return nullptr;
   if (victim.group >= block->groups() || block->last_use(victim.kind, victim.group) != victim.last_use) return nullptr;
   return block;
 }
@@ -148,7 +148,7 @@ uint64_t Evictor::TakeOffHost(const EvictionCandidate& victim) {
     const uint64_t extent_bytes = core_->ExtentBytes(*block, victim.kind);
     ForEachLayer(victim.kind, host, [&](ExtentSelector extent) {
       const bool stays = block->Has(ExtentState::kDisk, extent.kind, extent.layer);
-      if (!stays && filling) return;
+      if (!stays && (filling || block->pins > 0)) return;
       (stays ? core_->counters.host_to_rocksdb : core_->counters.host_to_gone).fetch_add(1);
       core_->TakeOffHost(block, extent);
       freed += extent_bytes;
@@ -263,7 +263,8 @@ bool Evictor::EvictOneFromDisk(const TenantEntry* tenant) {
       {
         Index::Locked shard = core_->index().Lock(victim->block);
         Block* block = FindVictim(shard, *victim);
-        if (block != nullptr && block->GroupBits(ExtentState::kFilling, victim->kind, victim->group) == 0) {
+        if (block != nullptr && block->pins == 0 &&
+            block->GroupBits(ExtentState::kFilling, victim->kind, victim->group) == 0) {
           ForEachLayer(victim->kind,
                        GroupLayers(block->GroupBits(ExtentState::kDisk, victim->kind, victim->group), victim->group),
                        [&](ExtentSelector extent) { extents.push_back(extent); });

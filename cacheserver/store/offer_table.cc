@@ -10,6 +10,8 @@ namespace {
 
 // Blocks in open offers, as a share of the index's limit: each takes memory in its offer as well.
 constexpr size_t kOfferedShare = 16;
+// Of all that may be open, what one tenant of several may have.
+constexpr size_t kTenantShare = 4;
 
 wire::LayerBits Minus(wire::LayerBits a, const wire::LayerBits& b) {
   for (size_t i = 0; i < a.size(); ++i) a[i] &= ~b[i];
@@ -51,6 +53,13 @@ absl::Status OfferTable::Admit(const NamespaceEntry* space, uint32_t tenant, siz
   if (offered_blocks_ > 0 && offered_blocks_ + blocks > options.max_blocks / kOfferedShare) {
     return absl::ResourceExhaustedError(absl::StrCat("open offers have ", offered_blocks_, " blocks"));
   }
+  const auto own = by_tenant_.find(tenant);
+  if (core_->tenants().size() <= 1 || own == by_tenant_.end()) return absl::OkStatus();
+  if (own->second.offers >= options.max_offers / kTenantShare ||
+      own->second.blocks + blocks > options.max_blocks / kOfferedShare / kTenantShare) {
+    return absl::ResourceExhaustedError(absl::StrCat("the tenant has ", own->second.offers, " open offers of ",
+                                                     own->second.blocks, " blocks, the most of one of several"));
+  }
   return absl::OkStatus();
 }
 
@@ -84,6 +93,9 @@ absl::StatusOr<ExtentStore::OfferResult> OfferTable::Make(OwnerId owner, uint32_
   deadlines_.emplace(deadline, offer.get());
   by_owner_[owner].insert(offer.get());
   offered_blocks_ += blocks.size();
+  Open& own = by_tenant_[tenant];
+  ++own.offers;
+  own.blocks += blocks.size();
   return result;
 }
 
@@ -129,6 +141,9 @@ OfferPtr OfferTable::Forget(const Offer* offer) {
   OfferPtr forgotten = std::move(found->second.offer);
   deadlines_.erase({found->second.deadline, offer});
   offered_blocks_ -= found->second.blocks;
+  const auto own = by_tenant_.find(forgotten->space().row.tenant);
+  own->second.blocks -= found->second.blocks;
+  if (--own->second.offers == 0) by_tenant_.erase(own);
   const auto owner = by_owner_.find(forgotten->owner());
   owner->second.erase(offer);
   if (owner->second.empty()) by_owner_.erase(owner);

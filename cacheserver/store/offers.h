@@ -88,6 +88,9 @@ class OfferTable {
     OfferPtr offer;
     size_t blocks;
   };
+  struct Open {
+    size_t offers = 0, blocks = 0;
+  };
   using Deadline = std::pair<absl::Duration, const Offer*>;
 
   [[nodiscard]] absl::Status Admit(const NamespaceEntry* space, uint32_t tenant, size_t blocks,
@@ -103,6 +106,7 @@ class OfferTable {
   absl::flat_hash_map<const Offer*, State> open_ ABSL_GUARDED_BY(mutex_);
   absl::btree_set<Deadline> deadlines_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<OwnerId, absl::flat_hash_set<const Offer*>> by_owner_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint32_t, Open> by_tenant_ ABSL_GUARDED_BY(mutex_);
   size_t offered_blocks_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

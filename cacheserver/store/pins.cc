@@ -13,11 +13,15 @@ namespace {
 constexpr uint64_t kPinnedShare = 10;
 constexpr uint16_t kMostPins = UINT16_MAX;
 
-uint64_t ReadyBytes(const StoreCore& core, const Block& block) {
+// What is there, and what is being filled.
+uint64_t HeldBytes(const StoreCore& core, const Block& block) {
   uint64_t bytes = 0;
   for (Kind kind : kKinds) {
     const uint64_t extent_bytes = core.ExtentBytes(block, kind);
-    ForEachLayer(kind, block.ReadyBits(kind), [&](ExtentSelector) { bytes += extent_bytes; });
+    wire::LayerBits held = block.ReadyBits(kind);
+    const wire::LayerBits filling = block.Bits(ExtentState::kFilling, kind);
+    for (size_t word = 0; word < held.size(); ++word) held[word] |= filling[word];
+    ForEachLayer(kind, held, [&](ExtentSelector) { bytes += extent_bytes; });
   }
   return bytes;
 }
@@ -39,7 +43,7 @@ absl::StatusOr<uint32_t> PinTable::Pin(OwnerId owner, uint32_t tenant, uint32_t 
       Index::Locked shard = core_->index().Lock(key);
       Block* block = core_->FindLive(shard, key, namespace_id);
       if (block == nullptr || block->pins == kMostPins) continue;
-      const uint64_t bytes = ReadyBytes(*core_, *block);
+      const uint64_t bytes = HeldBytes(*core_, *block);
       ++block->pins;
       pins.emplace(key, Pinned{namespace_id, bytes});
       Count(key, static_cast<int64_t>(bytes));
@@ -76,7 +80,7 @@ absl::StatusOr<uint32_t> PinTable::PinAll(OwnerId owner, uint32_t tenant, uint32
     core_->index().ForEachIn(shard, [&](Index::Locked&, Block* block) {
       if (block->namespace_id != namespace_id) return;
       hashes.push_back(block->key.hash);
-      bytes += ReadyBytes(*core_, *block);
+      bytes += HeldBytes(*core_, *block);
     });
   }
   if (bytes > limit) {
@@ -132,7 +136,7 @@ bool PinTable::Restore(const PinRow& row) {
     core_->QueuePin(row.block, std::nullopt);
     return false;
   }
-  const uint64_t bytes = ReadyBytes(*core_, *block);
+  const uint64_t bytes = HeldBytes(*core_, *block);
   if (owners_[kOperator].emplace(row.block, Pinned{row.namespace_id, bytes}).second) {
     ++block->pins;
     Count(row.block, static_cast<int64_t>(bytes));

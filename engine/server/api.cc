@@ -22,6 +22,7 @@ namespace {
 
 constexpr uint64_t kMaxKeyFileBytes = 1 << 20;
 constexpr int kWorkers = 2;
+constexpr int64_t kMostLogprobs = 1 << 22;        // of an answer in one piece: some 500 MiB
 constexpr int64_t kDefaultCompletionTokens = 16;  // as OpenAI's API
 constexpr int64_t kBytesPerToken = 32;            // of a body; text has about 4, ids in JSON up to 8
 
@@ -209,6 +210,13 @@ absl::StatusOr<std::vector<GenerationRequest>> Api::Answers(const ServedModel& m
   if (max_tokens > limit - length) {
     return ParamError("max_tokens", absl::StrCat(max_tokens, " and a prompt of ", length,
                                                  " tokens are more than the limit of ", limit));
+  }
+  // They are kept until the answer is complete.
+  const int64_t count = std::max<int64_t>(1, std::ssize(request.prompts)) * request.n;
+  const int64_t logprobs = count * max_tokens * (request.sampling.top_logprobs + 1);
+  if (!request.stream && logprobs > kMostLogprobs) {
+    return ParamError("logprobs", absl::StrCat(logprobs, " of all answers' tokens in one piece; expected at most ",
+                                               kMostLogprobs, ", or stream true"));
   }
   const uint64_t seed = request.seed.has_value() ? *request.seed : RandomBits();
   std::vector<GenerationRequest> answers(request.n);

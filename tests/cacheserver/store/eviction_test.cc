@@ -118,6 +118,29 @@ TEST(EvictionTest, PinnedBlockStaysWithWhatPrecedesIt) {
   EXPECT_EQ(store.Coverage(chain.offered[0].hash).kv, wire::LayerBits{});
 }
 
+TEST(EvictionTest, PinnedBlocksMoveToDiskAndLeaveMemoryToOthers) {
+  const TempFolder folder;
+  TestStore store(Options(folder.path()));
+  const uint64_t pool = store->stats().tiers[1].capacity_bytes;
+  std::vector<Chain> chains;
+  for (uint64_t pinned = 0; pinned < 2 * pool; pinned += 4 * kExtentsABlock * SmallLayout().e_bytes()) {
+    chains.emplace_back(chains.size() + 1, 4);
+    const absl::Status filled = store.FillAll(chains.back());
+    ASSERT_TRUE(filled.ok()) << filled;
+    ASSERT_EQ(*store->Pin(kOwner, kTenant, store.space(), chains.back().hashes()), 4);
+  }
+  for (const Chain& chain : chains) EXPECT_EQ(CountExact(store, chain), 4 * kExtentsABlock);
+}
+
+TEST(EvictionTest, PinsCountWhatIsBeingFilled) {
+  TestStore store(Options());
+  const Chain chain(1, 8);
+  const auto offer =
+      store->MakeOffer(kOwner, kTenant, store.space(), chain.offered, AllLayers(), {}, absl::Seconds(30));
+  ASSERT_TRUE(offer.ok()) << offer.status();
+  EXPECT_TRUE(absl::IsResourceExhausted(store->Pin(kOwner, kTenant, store.space(), chain.hashes()).status()));
+}
+
 TEST(EvictionTest, TooManyPinsAreRefusedAndChangeNothing) {
   TestStore store(Options());
   const Chain chain(1, 8);

@@ -102,6 +102,36 @@ class TenantQuotaTest : public ::testing::Test {
   absl::Status sealed_;
 };
 
+TEST_F(TenantQuotaTest, OpenOffersOfOneTenantLeaveOthersTheirs) {
+  StoreOptions options;
+  options.host_pool_bytes = 16 << 20;
+  options.max_blocks = 16 * 64;  // of which 64 may be in open offers
+  store_ = ExtentStore::Open(std::move(options)).value();
+  const auto offer = [&](const Tenant& tenant, int block) {
+    const wire::OfferBlock offered{HashOf("block", block), {}, 0};
+    return store_->MakeOffer(1, tenant.id, tenant.space, {&offered, 1}, {1}, {}, absl::Seconds(30));
+  };
+  const Tenant first = AddTenant("first");
+  std::vector<OfferPtr> open;
+  const auto offer_all = [&](const Tenant& tenant) {
+    for (int block = 0; block < 64; ++block) {
+      auto made = offer(tenant, block);
+      if (!made.ok()) return made.status();
+      open.push_back(made->offer);
+    }
+    return absl::OkStatus();
+  };
+  EXPECT_EQ(offer_all(first), absl::OkStatus()) << "alone it may have them all";
+  for (const OfferPtr& one : open) store_->Seal(one, false, [](const absl::Status&) {});
+  open.clear();
+  const Tenant second = AddTenant("second");
+  EXPECT_TRUE(absl::IsResourceExhausted(offer_all(first)));
+  EXPECT_EQ(open.size(), 16);
+  EXPECT_TRUE(offer(second, 100).ok());
+  store_->Seal(open.back(), false, [](const absl::Status&) {});
+  EXPECT_TRUE(offer(first, 101).ok());
+}
+
 TEST_F(TenantQuotaTest, ATenantBeyondItsQuotaEvictsItsOwnOnly) {
   const int most = 50;
   Open({absl::StrCat("greedy host-pool=", most * OneExtent())}, /*spill=*/false);

@@ -228,7 +228,7 @@ void RandomDriver::Pin() {
     ModelBlock* const block = model_.Find(space, hash);
     if (block == nullptr || block->pins.contains(owner)) continue;
     added.push_back(block);
-    bytes += block->ReadyBytes();
+    bytes += block->HeldBytes();
   }
   const absl::StatusOr<uint32_t> pinned = (*store_)->Pin(owner, space.tenant, space.id, hashes);
   if (bytes > most) {
@@ -238,7 +238,7 @@ void RandomDriver::Pin() {
   }
   ASSERT_TRUE(pinned.ok()) << pinned.status();
   ASSERT_EQ(*pinned, added.size());
-  for (ModelBlock* block : added) block->pins[owner] = block->ReadyBytes();
+  for (ModelBlock* block : added) block->pins[owner] = block->HeldBytes();
 }
 
 void RandomDriver::Unpin() {

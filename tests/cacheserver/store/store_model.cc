@@ -5,9 +5,11 @@
 
 namespace droidspeak::testing {
 
-uint64_t ModelBlock::ReadyBytes() const {
+uint64_t ModelBlock::HeldBytes() const {
+  std::set<ExtentKey> held = filling;
+  for (const auto& [extent, version] : ready) held.insert(extent);
   uint64_t bytes = 0;
-  for (const auto& [extent, version] : ready) bytes += space->layout.extent_bytes(extent.first);
+  for (const ExtentKey& extent : held) bytes += space->layout.extent_bytes(extent.first);
   return bytes;
 }
 

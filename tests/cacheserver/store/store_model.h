@@ -36,11 +36,11 @@ struct ModelBlock {
   int64_t expiry = 0;                   // Unix seconds
   std::map<ExtentKey, uint64_t> ready;  // the version of the one successful fill
   std::set<ExtentKey> filling;
-  std::map<OwnerId, uint64_t> pins;  // bytes that were there when it was pinned
+  std::map<OwnerId, uint64_t> pins;  // bytes that it held when it was pinned
   int offers = 0;
   int references = 0;
 
-  uint64_t ReadyBytes() const;
+  uint64_t HeldBytes() const;  // of what is ready or being filled
 };
 
 // One thread's.

@@ -60,6 +60,8 @@ constexpr BadRequest kBadRequests[] = {
     {kCompletions, R"({"model": "base", "prompt": "x", "n": 129})", "n", "128"},
     {kCompletions, R"({"model": "base", "prompt": "x", "max_tokens": 0})", "max_tokens", "max_tokens"},
     {kCompletions, R"({"model": "base", "prompt": "x", "max_tokens": 131072})", "max_tokens", "131072"},
+    {kCompletions, R"({"model": "base", "prompt": "x", "max_tokens": 100000, "n": 128, "logprobs": 20})", "logprobs",
+     "268800000 of all answers' tokens in one piece; expected at most 4194304, or stream true"},
     {kCompletions, R"({"model": "base", "prompt": "x", "logprobs": 21})", "logprobs", "20"},
     {kCompletions, R"({"model": "base", "prompt": "x", "stream_options": {}})", "stream_options", "stream"},
     {kCompletions, R"({"model": "base", "prompt": [5, 535]})", "prompt", "535"},
