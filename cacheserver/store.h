@@ -50,7 +50,9 @@ struct StoreOptions {
   uint32_t max_tenants = 1024;
   Quotas quotas;
   uint32_t max_namespaces = 4096;
-  uint32_t max_offers = 65536;          // open at one time
+  uint32_t max_offers = 65536;  // open at one time
+  // What a write to disk waits for a compaction to make room.
+  absl::Duration room_patience = absl::Seconds(2);
   uint32_t max_queued_loads = 1 << 18;  // waiting for an I/O thread or a staging buffer
   // One read each at a time: so that eight are in the disk's queue while others copy and verify.
   int io_threads = 12;

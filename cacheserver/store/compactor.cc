@@ -13,8 +13,6 @@ namespace {
 constexpr uint64_t kGarbageShare = 8;
 // Of the files, what a round rewrites at most.
 constexpr double kRoundShare = 1.0 / 16;
-// What a writer waits for room.
-constexpr absl::Duration kPatience = absl::Seconds(2);
 // How often garbage that a round could not free, or a tier that was degraded, is looked at again.
 constexpr absl::Duration kPeriod = absl::Seconds(1);
 
@@ -31,7 +29,7 @@ void Compactor::NoteRemoval() {
 }
 
 bool Compactor::AwaitRoom(uint64_t bytes) {
-  const absl::Time limit = SteadyNow() + kPatience;
+  const absl::Time limit = SteadyNow() + core_->options().room_patience;
   while (!core_->disk()->HasRoom(bytes) && SteadyNow() < limit) {
     absl::MutexLock lock(&mutex_);
     if (stopping_ || core_->closing) return false;
