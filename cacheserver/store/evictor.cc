@@ -201,8 +201,15 @@ absl::Status Evictor::WriteSpill(Block* block, SpillWork& work) {
     }
     const absl::Span<const RocksdbTier::ExtentWrite> piece(work.writes.data() + first, count);
     // Else it is refused. For each piece: a compaction holds its old files and its new ones for a while.
-    (void)compactor_->AwaitRoom(bytes);
-    RETURN_IF_ERROR(core_->disk()->Write(RowWith(*block, piece), piece));
+    // One that begins between the look for room and the write takes it: then it is waited for as well.
+    absl::Status written;
+    bool again = true;
+    while (again) {
+      const bool has_room = compactor_->AwaitRoom(bytes);
+      written = core_->disk()->Write(RowWith(*block, piece), piece);
+      again = has_room && absl::IsResourceExhausted(written) && DiskWorks();
+    }
+    RETURN_IF_ERROR(written);
     first += count;
 
     Index::Locked shard = core_->index().Lock(block->key);
